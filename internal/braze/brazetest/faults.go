@@ -1,0 +1,145 @@
+package brazetest
+
+import (
+	"net/http"
+	"time"
+)
+
+// Faults are failures by probability, each from 0 to 1, tried in this order.
+// Latency passes before each answer and before what is applied.
+type Faults struct {
+	Latency time.Duration
+	// Jitter adds up to as much to the latency.
+	Jitter time.Duration
+	// ServerError answers 503 and applies nothing.
+	ServerError float64
+	// AppliedThenLost applies the request and never answers.
+	AppliedThenLost float64
+	// AppliedThenError applies the request and answers 502.
+	AppliedThenError float64
+	// Limited answers 429 with a reset in 1 to 30 seconds.
+	Limited float64
+	// Locked answers 423.
+	Locked float64
+	// Reset cuts the connection and applies nothing.
+	Reset float64
+	// Silent never answers and applies nothing.
+	Silent float64
+	// HTML answers 200 with a page for people and applies nothing.
+	HTML float64
+}
+
+// Kind is what goes wrong with a request.
+type Kind uint8
+
+// The kinds of fault. Latency passes before each.
+const (
+	// None lets the request be.
+	None Kind = iota
+	// Answered gives the fault's answer and applies nothing.
+	Answered
+	// AppliedThenAnswered applies a request that is in order and gives the
+	// fault's answer.
+	AppliedThenAnswered
+	// AppliedThenLost applies a request that is in order and never answers.
+	AppliedThenLost
+	// Silent never answers.
+	Silent
+	// Reset cuts the connection.
+	Reset
+	// Endless answers 200 with a body that never ends.
+	Endless
+	// Stalled answers 200 and the start of a body, and then nothing.
+	Stalled
+)
+
+// Fault is what happens to one request.
+type Fault struct {
+	Kind   Kind
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Answer is the fault that answers so and applies nothing.
+func Answer(status int, body string) Fault {
+	return Fault{Kind: Answered, Status: status, Body: body}
+}
+
+// Redirect is the fault that answers 307 to another place.
+func Redirect(to string) Fault {
+	return Fault{Kind: Answered, Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {to}}}
+}
+
+// HTMLPage is the body of a page for people.
+const HTMLPage = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the hotel</body></html>"
+
+// SetFaults sets the failures by probability from now on.
+func (s *Server) SetFaults(f Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = f
+}
+
+// Script asks a function for the fault of every request, before all other
+// faults; nil ends it. The function must not call the server.
+func (s *Server) Script(script func(Request) Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = script
+}
+
+// Queue gives the next requests one fault each.
+func (s *Server) Queue(faults ...Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, faults...)
+}
+
+// latency returns how long a request takes.
+func (s *Server) latency() time.Duration {
+	wait := s.faults.Latency
+	if s.faults.Jitter > 0 {
+		wait += time.Duration(s.rng.Int64N(int64(s.faults.Jitter)))
+	}
+	return wait
+}
+
+// fault returns what happens to a request: by script, by queue, by chance.
+func (s *Server) fault(r Request) Fault {
+	if s.script != nil {
+		if f := s.script(r); f.Kind != None {
+			return f
+		}
+	}
+	if len(s.queue) > 0 {
+		f := s.queue[0]
+		s.queue = s.queue[1:]
+		return f
+	}
+	chance := func(p float64) bool { return p > 0 && s.rng.Float64() < p }
+	f := &s.faults
+	switch {
+	case chance(f.ServerError):
+		return Answer(http.StatusServiceUnavailable, `{"message":"Service Unavailable"}`)
+	case chance(f.AppliedThenLost):
+		return Fault{Kind: AppliedThenLost}
+	case chance(f.AppliedThenError):
+		return Fault{Kind: AppliedThenAnswered, Status: http.StatusBadGateway}
+	case chance(f.Limited):
+		return Fault{
+			Kind: Answered, Status: http.StatusTooManyRequests, Body: limitedBody,
+			Header: s.limitedHeader(time.Duration(1+s.rng.IntN(30)) * time.Second),
+		}
+	case chance(f.Locked):
+		return Answer(http.StatusLocked, `{"message":"Resource locked"}`)
+	case chance(f.Reset):
+		return Fault{Kind: Reset}
+	case chance(f.Silent):
+		return Fault{Kind: Silent}
+	case chance(f.HTML):
+		return Answer(http.StatusOK, HTMLPage)
+	default:
+		return Fault{}
+	}
+}

@@ -1,0 +1,190 @@
+package braze
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+)
+
+const (
+	// maxAnswer is how much of an answer is read.
+	maxAnswer = 64 << 10
+	// idlePerHost keeps a connection for each request that a target may have
+	// in flight.
+	idlePerHost = 64
+)
+
+// client is what the APIs have in common: one POST at a time, classified,
+// redacted, counted and told to the throttle.
+type client struct {
+	o         Options
+	http      *http.Client
+	userAgent string
+
+	mu sync.Mutex
+	// keys are nil until they are loaded and after Braze has refused them.
+	keys *credentials
+}
+
+type credentials struct{ partner, api string }
+
+// call is one request to be.
+type call struct {
+	path    string
+	cohort  string
+	metrics *requestMetrics
+	admit   Admit
+	body    func(*credentials) []byte
+	// whole says that a 400 is about the request, for nothing can be left out.
+	whole bool
+}
+
+// NewTransport returns a transport fit for Braze. The caller closes its idle
+// connections.
+func NewTransport() *http.Transport {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = idlePerHost
+	transport.MaxIdleConns = 0
+	return transport
+}
+
+func newClient(o Options) *client {
+	if o.Transport == nil {
+		o.Transport = NewTransport()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Throttle.watch(o.Metrics.throttle(o.Target), o.RequestTimeout)
+	return &client{
+		o: o,
+		http: &http.Client{
+			Transport: o.Transport,
+			// A redirect would carry the secrets in the body elsewhere.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		// https://www.braze.com/docs/partners/isv_partners/api_partner
+		userAgent: "partner-Cohortsync-Cohortsync/" + o.Version,
+	}
+}
+
+// post sends one request. Its error is nil, *Error, *rejected, what admit
+// returned, or ctx's own. The body is made before admit is asked, so that
+// nothing slow lies between the leave to send and the write; it is not pooled,
+// for a transport may go on reading it after it has returned.
+func (c *client) post(ctx context.Context, call call) error {
+	keys, err := c.load()
+	if err != nil {
+		return err
+	}
+	body := call.body(keys)
+	req, err := http.NewRequest(http.MethodPost, c.o.Endpoint+call.path, bytes.NewReader(body)) //nolint:noctx // Its context starts after admit.
+	if err != nil {
+		return &Error{Class: Unexpected, Message: fmt.Sprintf("making the request: %v", err), Err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", c.userAgent)
+	if err := call.admit(ctx); err != nil {
+		return err
+	}
+	started := c.o.Now()
+	a := c.exchange(ctx, req)
+	call.metrics.duration.Observe(c.o.Now().Sub(started).Seconds())
+	if a.err != nil && ctx.Err() != nil {
+		call.metrics.outcomes[outcomeCancelled].Inc()
+		return ctx.Err()
+	}
+	err = a.judge(keys, call.whole)
+	c.settle(ctx, call, keys, &a, err)
+	return err
+}
+
+// exchange writes the request and reads the answer.
+func (c *client) exchange(ctx context.Context, req *http.Request) answer {
+	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
+	defer cancel()
+	res, err := c.http.Do(req.WithContext(ctx))
+	if err != nil {
+		return answer{err: c.lost(err)}
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	a := answer{status: res.StatusCode, header: res.Header, body: body}
+	if len(body) > maxAnswer {
+		a.body, a.cut = body[:maxAnswer], true
+	}
+	if err != nil {
+		a.err = c.lost(err)
+	}
+	return a
+}
+
+// lost says in plain words that the time was up.
+func (c *client) lost(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no whole answer within %s: %w", c.o.RequestTimeout, err)
+	}
+	return err
+}
+
+// settle counts the request and tells the throttle.
+func (c *client) settle(ctx context.Context, call call, keys *credentials, a *answer, err error) {
+	told := Answer{CohortID: call.cohort, Header: a.header}
+	outcome := outcomeSuccess
+	if err != nil {
+		outcome = outcomeDivided
+		told.Failure = &Failure{Status: a.status}
+		if failed, ok := errors.AsType[*Error](err); ok {
+			outcome = failed.Class.String()
+			told.Failure.Class = failed.Class
+			if failed.Class == Refused {
+				c.forget(keys)
+			}
+		}
+		c.o.Logger.DebugContext(ctx, "request failed", "target", c.o.Target, "cohort_id", call.cohort,
+			"class", outcome, "status", a.status, "error", err)
+	}
+	call.metrics.outcomes[outcome].Inc()
+	c.o.Throttle.Answer(told)
+}
+
+// load returns the credentials, read anew when they are not known or have been
+// refused. Keys that cannot be read are as good as refused ones.
+func (c *client) load() (*credentials, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys != nil {
+		return c.keys, nil
+	}
+	partner, api, err := c.o.Credentials()
+	if err != nil {
+		return nil, &Error{Class: Refused, Message: fmt.Sprintf("reading the credentials: %v", err), Err: err}
+	}
+	c.keys = &credentials{partner: partner, api: api}
+	return c.keys, nil
+}
+
+// forget drops credentials that Braze refused, unless newer ones are loaded.
+func (c *client) forget(refused *credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keys == refused {
+		c.keys = nil
+	}
+}
+
+// answer is what one request brought.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	// cut says that the answer went on after body.
+	cut bool
+	// err says that there was no answer, or not all of it.
+	err error
+}
