@@ -1,0 +1,297 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cohortsync/internal/event"
+	"cohortsync/internal/mapping"
+)
+
+// feed is the life of one partition of one target in the worker that owns it.
+type feed struct {
+	g         *generation
+	partition int
+	beat      *loop
+
+	// These belong to the reading goroutine.
+	cursor  Cursor
+	decoder *event.Decoder
+	mapper  *mapping.Mapper
+	keys    []mapping.Key
+	offset  int64
+
+	// These are guarded by the target's mutex.
+	tracker tracker
+	cohorts map[string]*cohort
+	// pending counts the feed's changes that are not settled.
+	pending int
+	// held counts the dead letters that cannot be written at the moment; they
+	// stop reading.
+	held        int
+	committed   int64
+	bounds      Bounds
+	backfillEnd int64
+}
+
+func newFeed(g *generation, partition int, s start) *feed {
+	mapper := g.t.mapper()
+	return &feed{
+		g:           g,
+		partition:   partition,
+		beat:        g.t.loop(fmt.Sprintf("read %d of", partition)),
+		cursor:      g.t.Log.Open(partition),
+		decoder:     event.NewDecoder(mapper.Paths()),
+		mapper:      mapper,
+		offset:      s.offset,
+		tracker:     tracker{next: s.offset},
+		cohorts:     make(map[string]*cohort),
+		bounds:      s.bounds,
+		backfillEnd: s.backfillEnd,
+	}
+}
+
+// read fetches and keeps changes until ctx ends.
+func (f *feed) read(ctx, sending context.Context) {
+	defer f.beat.done()
+	defer func() {
+		if err := f.cursor.Close(); err != nil {
+			f.g.t.log.Debug("closing a cursor", "partition", f.partition, "error", err)
+		}
+	}()
+	retry := f.g.t.NewBackOff()
+	failing := false
+	for f.ready(ctx) {
+		f.beat.beat()
+		fetched, err := f.cursor.Fetch(ctx, f.offset, f.g.memory.fetch)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrOffsetOutOfRange):
+			err = f.realign(ctx)
+			fallthrough
+		default:
+			if err != nil {
+				if !failing {
+					f.g.t.log.Warn("reading fails; trying again", "partition", f.partition, "error", err)
+				}
+				failing = true
+				f.g.t.metrics.fetchFailures.Inc()
+				pause(ctx, min(retry.NextBackOff(), BeatEvery))
+				continue
+			}
+		}
+		if failing {
+			f.g.t.log.Info("reading works again", "partition", f.partition)
+			failing = false
+		}
+		retry.Reset()
+		if !f.keep(ctx, sending, fetched) {
+			return
+		}
+	}
+}
+
+// ready waits until the feed may read.
+func (f *feed) ready(ctx context.Context) bool {
+	f.g.t.mu.Lock()
+	defer f.g.t.mu.Unlock()
+	return f.g.awaitRoom(ctx, f)
+}
+
+// realign moves the position into the log after it turned out to be outside.
+func (f *feed) realign(ctx context.Context) error {
+	bounds, err := f.g.t.Log.Bounds(ctx, []int{f.partition})
+	if err != nil {
+		return fmt.Errorf("asking for the bounds of the log: %w", err)
+	}
+	b := bounds[f.partition]
+	moved := f.g.t.clamp(f.partition, f.offset, b)
+	f.g.t.mu.Lock()
+	defer f.g.t.mu.Unlock()
+	f.offset = moved
+	f.bounds = b
+	if f.tracker.head == nil {
+		// Set, not advanced: a topic made anew begins below the old position.
+		f.tracker.next = moved
+	}
+	return nil
+}
+
+// keep takes in what was fetched. It returns false when ctx has ended before
+// all of it was kept; the rest stays unsettled.
+func (f *feed) keep(ctx, sending context.Context, fetched Fetched) bool {
+	size := int64(0)
+	for i := range fetched.Records {
+		size += int64(len(fetched.Records[i].Key) + len(fetched.Records[i].Value))
+	}
+	extra := max(0, size-int64(f.g.memory.fetch))
+	f.charge(extra)
+	defer f.charge(-extra)
+
+	for i := range fetched.Records {
+		r := &fetched.Records[i]
+		if r.Offset < f.offset {
+			continue
+		}
+		if !r.Control && !f.record(ctx, sending, r) {
+			return false
+		}
+		f.offset = r.Offset + 1
+	}
+	f.offset = max(f.offset, fetched.Next)
+
+	f.g.t.mu.Lock()
+	defer f.g.t.mu.Unlock()
+	f.tracker.advance(f.offset)
+	if fetched.HighWatermark >= 0 {
+		f.bounds.Next = fetched.HighWatermark
+	}
+	return true
+}
+
+func (f *feed) charge(bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	f.g.t.mu.Lock()
+	defer f.g.t.mu.Unlock()
+	f.g.memory.used += bytes
+}
+
+// record takes in one record.
+func (f *feed) record(ctx, sending context.Context, r *Record) bool {
+	t := f.g.t
+	t.metrics.records.Inc()
+	t.metrics.bytes.Add(float64(len(r.Value)))
+	if len(r.Value) == 0 {
+		t.metrics.emptyRecords.Inc()
+		return true
+	}
+	ev, err := f.decoder.Decode(r.Value, r.Time)
+	if err != nil {
+		t.metrics.undecodable[decodeReason(err)].Inc()
+		return f.g.buryRecord(ctx, sending, f, r, err)
+	}
+	t.metrics.users.Add(float64(len(ev.Users)))
+	if ev.TimeIssue != event.TimeOK {
+		t.metrics.timeIssues[ev.TimeIssue].Inc()
+	}
+	return f.changes(ctx, r, ev)
+}
+
+// changes puts every change of a decoded record to the pending set.
+func (f *feed) changes(ctx context.Context, r *Record, ev *event.Event) bool {
+	t := f.g.t
+	route := t.Routes.Route(ev.CohortID)
+	now := t.clock(t.Now())
+
+	t.mu.Lock()
+	m := f.tracker.track(r.Offset, r.Time.UnixMilli())
+	f.g.memory.used += markCost
+	if route == nil {
+		t.funnel.skip(reasonUnsynced, len(ev.Users))
+		f.settle(m)
+		t.mu.Unlock()
+		return true
+	}
+	c := f.cohort(ev.CohortID, route)
+	ch := change{time: ev.Time, offset: r.Offset, stamp: m.stamp, mark: m, in: ev.InCohort}
+	c.callIt(ev.CohortName, ch)
+	all := true
+	for i := range ev.Users {
+		f.keys = f.mapper.Map(&ev.Users[i], f.keys[:0])
+		for k := range f.keys {
+			if key := &f.keys[k]; key.Skip != mapping.SkipNone {
+				t.funnel.skip(key.Skip.String(), 1)
+			} else if all = f.insert(ctx, c, key.Bytes, ch, now); !all {
+				break
+			}
+		}
+		if !all {
+			break
+		}
+	}
+	if all {
+		// A record that was cut short keeps the reader's hold, and with it the
+		// offset: nobody may commit past users that were never looked at.
+		f.settle(m)
+	}
+	f.g.schedule.update(c, now)
+	told := f.oddities(c, ev)
+	t.mu.Unlock()
+
+	f.g.wake()
+	for _, tell := range told {
+		tell()
+	}
+	return all
+}
+
+// insert puts one change to the pending set, waiting for room where it must.
+// The caller holds the mutex. It returns false when ctx ended first.
+func (f *feed) insert(ctx context.Context, c *cohort, key []byte, ch change, now int64) bool {
+	e, known := c.entries[string(key)]
+	if !known {
+		if !f.g.hasRoom(f, entryCost+int64(len(key))) {
+			// What is already here may have to leave to make room.
+			f.g.schedule.update(c, now)
+			f.g.wake()
+			if !f.g.awaitRoom(ctx, f) {
+				return false
+			}
+			e, known = c.entries[string(key)]
+		}
+	}
+	if !known {
+		e = &entry{cohort: c, key: string(key)}
+		c.entries[e.key] = e
+		f.g.memory.used += e.cost()
+	}
+	t := f.g.t
+	t.funnel.consumed++
+	v, replaced := c.put(e, ch, now, &f.g.late)
+	switch v {
+	case kept:
+		ch.mark.open++
+		if replaced != nil {
+			t.funnel.superseded++
+			f.settle(replaced)
+		} else {
+			f.count(1)
+		}
+	case superseded:
+		t.funnel.superseded++
+	case stale:
+		t.funnel.stale++
+	}
+	return true
+}
+
+// count changes how many unsettled changes there are.
+func (f *feed) count(n int) {
+	f.pending += n
+	f.g.pending += n
+}
+
+// settle takes a hold off a record and gives back the memory of those that are
+// settled now.
+func (f *feed) settle(m *mark) {
+	f.g.memory.used -= int64(f.tracker.settle(m)) * markCost
+}
+
+// clock turns a time into nanoseconds since the target was made, by the
+// monotonic clock: lingering and late memory must not follow the wall clock
+// when it is set.
+func (t *Target) clock(now time.Time) int64 { return int64(now.Sub(t.born)) + 1 }
+
+func (t *Target) mapper() *mapping.Mapper {
+	m, err := mapping.New(t.Options.Target.Identifiers, t.Options.Target.Send)
+	if err != nil {
+		// NewTarget has compiled the same rules already.
+		panic(err)
+	}
+	return m
+}

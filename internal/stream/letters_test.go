@@ -1,0 +1,162 @@
+package stream
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with a file in testdata. go test -update writes it anew.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+func letterText(letters []Letter) string {
+	var b strings.Builder
+	for _, l := range letters {
+		fmt.Fprintf(&b, "partition %d key %q\n", l.Partition, l.Key)
+		for _, h := range l.Headers {
+			fmt.Fprintf(&b, "  %s: %s\n", h.Key, h.Value)
+		}
+		fmt.Fprintf(&b, "  value: %s\n", l.Value)
+	}
+	return b.String()
+}
+
+func TestDeadLettersAreThePayloadCutToThoseAtFault(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(blaming("bad1", "bad2"))
+		stop := r.run()
+		defer stop()
+		at := time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
+		r.kafka.partitions[1].next = 40
+		r.kafka.partitions[1].records = append(r.kafka.partitions[1].records, Record{
+			Offset: 40, Time: at, Key: []byte("c1"), Headers: []Header{{Key: "traceparent", Value: []byte("00-abc")}},
+			Value: []byte(`{"cohort_id":"c1","in_cohort":true,"computed_time":"946598400","extra":[1, 2],"users":[{"user_id":"ok1"},{"user_id":"bad1","x":1},{"user_id":"ok2"},{"user_id":"bad2"}]}`),
+		}, Record{Offset: 41, Time: at, Value: []byte("not json"), Key: []byte("k")})
+		r.kafka.partitions[1].next = 42
+		r.settled()
+		golden(t, "letters.golden", letterText(r.kafka.letters))
+		if f := r.funnel(); f.deadLettered != 2 || f.delivered != 2 {
+			t.Errorf("the funnel is %+v", f)
+		}
+	})
+}
+
+func TestAFeedWaitsWhileALetterCannotBeWritten(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(blaming("bad"))
+		r.kafka.setFaults(simKafkaFaults{lettersDown: true})
+		stop := r.run()
+		defer stop()
+		offset := r.produce(0, "c1", true, time.Now(), "bad")
+		time.Sleep(time.Minute)
+		r.produce(0, "c2", true, time.Now(), "u1")
+		r.produce(1, "c2", true, time.Now(), "u2")
+		time.Sleep(10 * time.Minute)
+		r.kafka.mu.Lock()
+		committed := r.kafka.commits[0]
+		r.kafka.mu.Unlock()
+		if committed > offset {
+			t.Errorf("committed %d past the dead letter at %d", committed, offset)
+		}
+		if f := r.funnel(); f.delivered != 1 {
+			t.Errorf("the other partition should go on and this one wait: %+v", f)
+		}
+		if !strings.Contains(r.logs.String(), "a dead letter cannot be written") {
+			t.Error("nobody was told")
+		}
+		r.kafka.setFaults(simKafkaFaults{})
+		r.settled()
+		if f := r.funnel(); f.deadLettered != 1 || f.delivered != 2 {
+			t.Errorf("the funnel is %+v", f)
+		}
+	})
+}
+
+func TestALetterThatIsTooLargeIsSplitByUsers(t *testing.T) {
+	tests := map[string]struct {
+		limit int
+		want  string
+	}{
+		"it fits":                      {1000, "bad1+bad2+bad3"},
+		"two halves fit":               {90, "bad1, bad2+bad3"},
+		"each user fits":               {70, "bad1, bad2, bad3"},
+		"not even one fits: no values": {10, "-, -, -"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.options.Letters = nil
+				r.target.Letters = limitedLetters{r.target.Letters, tt.limit}
+				r.braze.script(blaming("bad1", "bad2", "bad3"))
+				stop := r.run()
+				defer stop()
+				r.kafka.produce(0, []byte(`{"cohort_id":"c1","in_cohort":true,"users":[{"user_id":"bad1"},{"user_id":"bad2"},{"user_id":"bad3"}]}`))
+				r.settled()
+				var got []string
+				for _, l := range r.kafka.letters {
+					var who []string
+					for _, u := range []string{"bad1", "bad2", "bad3"} {
+						if strings.Contains(string(l.Value), u) {
+							who = append(who, u)
+							if !strings.Contains(headersOf(l), u) {
+								t.Errorf("the headers do not name %s: %s", u, headersOf(l))
+							}
+						}
+					}
+					if l.Value == nil {
+						who = []string{"-"}
+					}
+					got = append(got, strings.Join(who, "+"))
+				}
+				if text := strings.Join(got, ", "); text != tt.want {
+					t.Errorf("the letters are %s, want %s", text, tt.want)
+				}
+			})
+		})
+	}
+}
+
+type limitedLetters struct {
+	Letters
+	limit int
+}
+
+func (l limitedLetters) Write(ctx context.Context, letter Letter) error {
+	if len(letter.Value) > l.limit {
+		return fmt.Errorf("%d bytes: %w", len(letter.Value), ErrLetterTooLarge)
+	}
+	return l.Letters.Write(ctx, letter)
+}
+
+func headersOf(l Letter) string {
+	var b strings.Builder
+	for _, h := range l.Headers {
+		fmt.Fprintf(&b, "%s=%s ", h.Key, h.Value)
+	}
+	return b.String()
+}

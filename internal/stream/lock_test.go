@@ -1,0 +1,167 @@
+package stream
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cohortsync/internal/braze"
+)
+
+func TestARefusedRequestLocksTheTargetUntilItPasses(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(failing(braze.Refused, 401))
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		time.Sleep(5 * time.Second)
+		r.produce(1, "c2", true, time.Now(), "u2")
+		time.Sleep(10 * time.Minute)
+		sent := r.braze.sent()
+		for i, b := range sent {
+			if b.CohortID != "c1" {
+				t.Errorf("request %d of the locked target is about %s, not the refused one", i, b.CohortID)
+			}
+		}
+		var gaps []time.Duration
+		for i := 1; i < len(sent); i++ {
+			gaps = append(gaps, sent[i].at.Sub(sent[i-1].at))
+		}
+		for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+			if gaps[i] != want*time.Second {
+				t.Errorf("probe %d came after %v, want %v", i+1, gaps[i], want*time.Second)
+			}
+		}
+		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockRefused {
+			t.Errorf("the status is %+v", s)
+		}
+		if r.kafka.drained() {
+			t.Error("the offsets moved although the target is locked")
+		}
+		r.braze.script(nil)
+		r.settled()
+		if s := r.target.Status(); len(s.Locked) != 0 {
+			t.Errorf("still locked: %+v", s)
+		}
+		if n := strings.Count(r.logs.String(), "the target is locked"); n != 1 {
+			t.Errorf("the lock was logged %d times", n)
+		}
+	})
+}
+
+func TestALockOutlivesItsGeneration(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(failing(braze.Refused, 403))
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		time.Sleep(5 * time.Minute)
+		r.kafka.mu.Lock()
+		r.kafka.prepare()
+		r.kafka.mu.Unlock()
+		time.Sleep(time.Minute)
+		if s := r.target.Status(); len(s.Locked) != 1 {
+			t.Errorf("a rebalance lifted the lock: %+v", s)
+		}
+		r.braze.script(nil)
+		r.settled()
+		if s := r.target.Status(); len(s.Locked) != 0 {
+			t.Errorf("still locked: %+v", s)
+		}
+	})
+}
+
+func TestTooManyFaultsLockTheTargetUntilARequestHasNone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.Target.MaxDeadLettersPerMinute = 2 })
+		r.braze.script(blaming("b1", "b2", "b3"))
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "b1", "b2", "b3")
+		time.Sleep(10 * time.Minute)
+		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockDeadLetters {
+			t.Errorf("the status is %+v", s)
+		}
+		if n := len(r.kafka.letters); n != 0 {
+			t.Errorf("%d letters were written past the limit", n)
+		}
+		r.braze.script(nil)
+		r.settled()
+	})
+}
+
+func TestTooManyUndecodableRecordsStopReadingButNotSending(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.Target.MaxDeadLettersPerMinute = 2 })
+		stop := r.run()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		for range 3 {
+			r.kafka.produce(0, []byte("not json"))
+		}
+		r.produce(1, "c2", true, time.Now(), "u2")
+		time.Sleep(10 * time.Minute)
+		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockDeadLetters {
+			t.Errorf("the status is %+v", s)
+		}
+		if n := len(r.kafka.letters); n != 2 {
+			t.Errorf("%d letters were written, want 2", n)
+		}
+		if f := r.funnel(); f.delivered == 0 {
+			t.Errorf("what had been read was not delivered: %+v", f)
+		}
+		stop()
+	})
+}
+
+func TestOtherCohortsDoNotUnlock(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(func(ctx context.Context, b braze.Batch) braze.Report {
+			if b.CohortID == "c1" {
+				return failing(braze.Invalid, 400)(ctx, b)
+			}
+			pause(ctx, 5*time.Second)
+			return blaming()(ctx, b)
+		})
+		stop := r.run()
+		defer stop()
+		r.produce(1, "c2", true, time.Now(), "u2")
+		r.produce(0, "c1", true, time.Now(), "u1")
+		time.Sleep(time.Minute)
+		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockInvalid {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+// TestLetterBudgetHoldsOverAnyMinute checks the sliding window against a
+// plain count.
+func TestLetterBudgetHoldsOverAnyMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		budget := letterBudget{perMinute: 10}
+		rng := rand.New(rand.NewPCG(1, 2))
+		var spent []time.Time
+		for range 2000 {
+			time.Sleep(time.Duration(rng.IntN(int(10 * time.Second))))
+			now, recent := time.Now(), 0
+			for _, at := range spent {
+				if now.Unix()-at.Unix() < 60 {
+					recent++
+				}
+			}
+			want := recent+1 <= 10
+			if got := budget.spend(1, now); got != want {
+				t.Fatalf("at %v with %d in the last minute: %v", now, recent, got)
+			}
+			if want {
+				spent = append(spent, now)
+			}
+		}
+	})
+}

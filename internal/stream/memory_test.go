@@ -1,0 +1,68 @@
+package stream
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// TestTheBudgetCountsWhatTheHeapHolds compares what the budget counts for an
+// identifier, a record and a cohort with what the heap grows by. The budget
+// may count up to twice as much, and a tenth too little: a map that has just
+// grown holds twice what it needs.
+func TestTheBudgetCountsWhatTheHeapHolds(t *testing.T) {
+	const n = 200_000
+	tests := []struct {
+		name    string
+		counted func() int64
+		make    func() any
+	}{
+		{"identifiers", func() int64 { return n * (entryCost + 24) }, func() any {
+			c := &cohort{entries: make(map[string]*entry)}
+			for i := range n {
+				e := &entry{cohort: c, key: fmt.Sprintf("\x00user-%018d", i)}
+				c.entries[e.key] = e
+			}
+			return c
+		}},
+		{"records", func() int64 { return n * markCost }, func() any {
+			tr := &tracker{}
+			for i := range int64(n) {
+				tr.track(i, i)
+			}
+			return tr
+		}},
+		{"cohorts", func() int64 { return n * (cohortCost + 24) }, func() any {
+			f := &feed{cohorts: make(map[string]*cohort)}
+			turns := make(map[string]*turn)
+			for i := range n {
+				c := &cohort{id: fmt.Sprintf("cohort-%017d", i), entries: make(map[string]*entry), turn: &turn{}}
+				c.turn.cohorts = append(c.turn.cohorts, c)
+				c.entries["x"] = nil
+				f.cohorts[c.id], turns[c.id] = c, c.turn
+			}
+			return []any{f, turns}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := heapBytes()
+			kept := tt.make()
+			grown := heapBytes() - before
+			runtime.KeepAlive(kept)
+			counted := tt.counted()
+			t.Logf("counted %d bytes each, the heap holds %d", counted/n, grown/n)
+			if counted < grown*9/10 || counted > grown*2 {
+				t.Errorf("counted %d bytes, the heap holds %d", counted, grown)
+			}
+		})
+	}
+}
+
+func heapBytes() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

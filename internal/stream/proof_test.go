@@ -1,0 +1,163 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"cohortsync/internal/braze"
+)
+
+// slowToAsk is a destination that takes long before it asks to be admitted, as
+// a process does that is stopped at the wrong moment.
+type slowToAsk struct {
+	*scriptedBraze
+	delay time.Duration
+}
+
+func (s slowToAsk) Deliver(ctx context.Context, b braze.Batch, admit braze.Admit) braze.Report {
+	time.Sleep(s.delay)
+	return s.scriptedBraze.Deliver(ctx, b, admit)
+}
+
+func TestARequestThatComesTooLateIsNotAdmitted(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.target.Destination = slowToAsk{r.braze, time.Minute}
+		stop := r.run()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		time.Sleep(5 * time.Second)
+		r.kafka.setFaults(simKafkaFaults{commitLost: 1})
+		time.Sleep(time.Minute + 10*time.Second)
+		if n := len(r.braze.sent()); n != 0 {
+			t.Errorf("%d requests left without a lease", n)
+		}
+		stop()
+	})
+}
+
+func TestNoRequestStartsOnceTheGenerationHasEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.target.Destination = slowToAsk{r.braze, 5 * time.Second}
+		stop := r.run()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		time.Sleep(3 * time.Second)
+		stop()
+		if n := len(r.braze.sent()); n != 0 {
+			t.Errorf("%d requests started during the drain", n)
+		}
+		if f := r.funnel(); f.released != 1 {
+			t.Errorf("the funnel is %+v", f)
+		}
+	})
+}
+
+func TestARecordThatIsReadInPartIsNotCommitted(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) {
+			o.MaxMemory = 33 << 10 // Little more than what is set aside for fetches.
+			o.Target.MaxBatch = 100
+		})
+		var users []string
+		for i := range 150 {
+			users = append(users, fmt.Sprintf(`{"user_id":"user-%d"}`, i))
+		}
+		// The first batch of a large record passes, but while it is under way
+		// another cohort's request is refused: nothing more is read then, and
+		// all that was read of the record is settled.
+		r.braze.script(func(ctx context.Context, b braze.Batch) braze.Report {
+			if b.CohortID == "c2" {
+				return failing(braze.Refused, 401)(ctx, b)
+			}
+			pause(ctx, 10*time.Second)
+			return blaming()(ctx, b)
+		})
+		stop := r.run()
+		r.produce(1, "c2", true, time.Now(), "u1")
+		offset := r.kafka.produce(0, fmt.Appendf(nil, `{"cohort_id":"c1","in_cohort":true,"users":[%s]}`, strings.Join(users, ",")))
+		time.Sleep(time.Minute)
+		stop()
+		if f := r.funnel(); f.delivered != 100 || f.consumed != 101 {
+			t.Fatalf("the record was not read in part: %+v", f)
+		}
+		if c := r.kafka.commits[0]; c > offset {
+			t.Errorf("committed %d past the record at %d", c, offset)
+		}
+	})
+}
+
+func TestALetterThatIsNotWrittenSettlesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(blaming("bad"))
+		r.kafka.setFaults(simKafkaFaults{lettersDown: true})
+		stop := r.run()
+		fault := r.produce(0, "c1", true, time.Now(), "bad")
+		broken := r.kafka.produce(1, []byte("not json"))
+		time.Sleep(time.Minute)
+		stop()
+		if f := r.funnel(); f.deadLettered != 0 || f.released != 1 {
+			t.Errorf("the funnel is %+v", f)
+		}
+		if c := r.kafka.commits; c[0] > fault || c[1] > broken {
+			t.Errorf("committed %v past the letters at %d and %d", c, fault, broken)
+		}
+	})
+}
+
+func TestAGenerationStartsWhereItShould(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const first, next, byTime = 100, 200, 150
+	tests := map[string]struct {
+		from      StartFrom
+		fresh     bool
+		committed int64
+		want      int64
+		backfill  int64
+	}{
+		"a new group, earliest":                 {StartFrom{}, true, -1, first, next},
+		"a new group, latest":                   {StartFrom{Latest: true}, true, -1, next, 0},
+		"a new group, by time":                  {StartFrom{Time: at}, true, -1, byTime, next},
+		"a commit wins over start_from":         {StartFrom{Latest: true}, false, 170, 170, 0},
+		"a new partition of an old group":       {StartFrom{Latest: true}, false, -1, first, 0},
+		"a commit below the log":                {StartFrom{Latest: true}, false, 50, first, 0},
+		"a commit above the log":                {StartFrom{Latest: true}, false, 201, first, 0},
+		"a commit at the end of the log is one": {StartFrom{}, false, next, next, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, func(o *Options) {
+				o.StartFrom = tt.from
+				o.Log = boundedLog{o.Log, Bounds{First: first, Next: next}, byTime}
+			})
+			gen := &simGeneration{fresh: tt.fresh}
+			g := &generation{t: r.target, gen: gen}
+			starts, err := g.starts(t.Context(), []Assignment{{Partition: 3, Committed: tt.committed}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := starts[3]; s.offset != tt.want || s.backfillEnd != tt.backfill {
+				t.Errorf("starts at %d with backfill to %d, want %d and %d", s.offset, s.backfillEnd, tt.want, tt.backfill)
+			}
+		})
+	}
+}
+
+type boundedLog struct {
+	Log
+	bounds Bounds
+	byTime int64
+}
+
+func (l boundedLog) Bounds(_ context.Context, partitions []int) (map[int]Bounds, error) {
+	return map[int]Bounds{partitions[0]: l.bounds}, nil
+}
+
+func (l boundedLog) OffsetsAt(_ context.Context, partitions []int, _ time.Time) (map[int]int64, error) {
+	return map[int]int64{partitions[0]: l.byTime}, nil
+}

@@ -1,0 +1,179 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cohortsync/internal/braze"
+)
+
+// Why a request may not start. Neither is success or failure: the changes stay
+// where they are.
+var (
+	errEnded  = errors.New("the generation has ended")
+	errLapsed = errors.New("the lease has run out: no commit was accepted in time")
+)
+
+// send carries out one flight. ctx ends with the generation; sending, which
+// the requests themselves run under, ends with the drain.
+func (g *generation) send(ctx, sending context.Context, f *flight) {
+	admit := g.admission(ctx)
+	if f.naming != "" {
+		err := g.t.Destination.Name(sending, f.cohort.namingRequest(f.naming), admit)
+		g.named(f, err)
+		return
+	}
+	report := g.t.Destination.Deliver(sending, f.batch(), admit)
+	now := g.t.Now()
+	faults := g.land(f, &report, now)
+	g.t.metrics.delivered(f, &report, now)
+	buried := true
+	if len(faults) > 0 {
+		buried = g.buryFaults(ctx, sending, f, faults, &report)
+	}
+	g.finish(f, report.Err, buried)
+}
+
+// admission returns the check before each request of one flight. The first
+// request has its token already; the parts of a divided batch take their own.
+// The lease is checked last, just before the write.
+func (g *generation) admission(ctx context.Context) braze.Admit {
+	paid := true
+	return func(context.Context) error {
+		if !paid {
+			if err := g.t.Throttle.Wait(ctx); err != nil {
+				return errEnded
+			}
+		}
+		paid = false
+		if ctx.Err() != nil {
+			return errEnded
+		}
+		g.t.mu.Lock()
+		defer g.t.mu.Unlock()
+		if !g.lease.valid(g.t.Now()) {
+			return errLapsed
+		}
+		return nil
+	}
+}
+
+func (c *cohort) namingRequest(name string) braze.Naming {
+	return braze.Naming{CohortID: c.id, Name: name, CreatedAt: time.UnixMicro(c.nameTime).UTC()}
+}
+
+func (f *flight) batch() braze.Batch {
+	mapper := f.cohort.feed.mapper
+	b := braze.Batch{CohortID: f.cohort.id, Items: make([]braze.Item, len(f.items))}
+	for i := range f.items {
+		b.Items[i] = braze.Item{Identifier: mapper.Identifier(f.items[i].entry.key), Remove: !f.items[i].in}
+	}
+	return b
+}
+
+// named ends a flight that named its cohort.
+func (g *generation) named(f *flight, err error) {
+	if err == nil {
+		g.t.mu.Lock()
+		f.cohort.named = f.naming
+		g.t.mu.Unlock()
+	}
+	g.finish(f, err, true)
+}
+
+// land settles what was delivered and puts back what is to be sent again. It
+// returns the items at fault, still in flight.
+func (g *generation) land(f *flight, report *braze.Report, now time.Time) (faults []int) {
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	g.inFlight--
+	clock := g.t.clock(now)
+	// Backwards, for each one put back goes to the front of the queue.
+	for i := len(f.items) - 1; i >= 0; i-- {
+		it := &f.items[i]
+		switch report.Outcomes[i] {
+		case braze.Delivered:
+			// However the rest of the batch fares, Braze is there: the cohort's
+			// backoff begins anew. A search for identifiers at fault takes many
+			// requests, and would otherwise be put off further with each that
+			// fails.
+			f.cohort.retry = nil
+			g.t.funnel.delivered++
+			g.settleItem(f, it, clock)
+		case braze.AtFault:
+			faults = append(faults, i)
+		default:
+			g.putBack(f, it)
+		}
+	}
+	g.memory.announce()
+	g.wake()
+	return faults
+}
+
+// settleItem ends an item whose change is settled.
+func (g *generation) settleItem(f *flight, it *flown, clock int64) {
+	c := f.cohort
+	c.feed.settle(it.mark)
+	c.feed.count(-1)
+	if c.land(it) {
+		g.remember(it.entry, clock)
+	}
+}
+
+// putBack ends an item that is to be sent again, unless a newer change of its
+// identifier has come meanwhile.
+func (g *generation) putBack(f *flight, it *flown) {
+	c := f.cohort
+	if c.unsend(it) {
+		g.t.funnel.superseded++
+		c.feed.settle(it.mark)
+		c.feed.count(-1)
+	}
+}
+
+// finish gives the cohort's turn back and draws the consequences of a failed
+// request for the cohort and for the target.
+func (g *generation) finish(f *flight, err error, buried bool) {
+	clock := g.t.clock(g.t.Now())
+	g.t.mu.Lock()
+	if f.naming != "" {
+		g.inFlight--
+	}
+	tell := g.consequences(f.cohort, err, buried, clock)
+	f.cohort.turn.busy = false
+	g.reschedule(f.cohort, clock)
+	g.memory.announce()
+	g.t.mu.Unlock()
+	g.wake()
+	if tell != nil {
+		tell()
+	}
+}
+
+func (g *generation) consequences(c *cohort, err error, buried bool, clock int64) (tell func()) {
+	if err == nil {
+		if !buried {
+			return nil
+		}
+		c.succeeded()
+		return g.t.unlock(c)
+	}
+	class, ok := braze.ClassOf(err)
+	switch {
+	case !ok:
+		// Our own end, or the lease: neither success nor failure.
+		return nil
+	case class.Locks():
+		return g.t.refuse(c, lockReason(class), clock, err)
+	case class == braze.Limited:
+		// The throttle holds the whole credential back until the reset.
+		g.t.metrics.retries[class].Inc()
+		return nil
+	default:
+		g.t.metrics.retries[class].Inc()
+		c.holdBack(clock, g.t.NewBackOff)
+		return nil
+	}
+}

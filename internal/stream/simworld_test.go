@@ -1,0 +1,169 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cohortsync/internal/braze"
+	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/catalog"
+	"cohortsync/internal/event"
+)
+
+// simWorld is everything of one simulated schedule: a topic, a Braze, some
+// workers, and the model that says how it has to end.
+type simWorld struct {
+	kafka   *simKafka
+	braze   *brazetest.Server
+	setup   simSetup
+	workers []*simWorker
+	started int
+	running sync.WaitGroup
+
+	mu sync.Mutex
+	// newest is the newest change of every (cohort, user) in the log.
+	newest map[simUser]change
+	// late holds the users of whom an older change came after a newer one.
+	late     map[simUser]bool
+	problems []string
+}
+
+type simUser struct{ cohort, user string }
+
+// simSetup is what a schedule is run with.
+type simSetup struct {
+	seed       uint64
+	partitions int
+	cohorts    int
+	users      int
+	maxBatch   int
+	maxMemory  int64
+	linger     time.Duration
+	bad        map[string]bool
+}
+
+const simRequestTimeout = 15 * time.Second
+
+// simThrottle freezes with its worker, so that a request may be about to leave
+// when the process stops.
+type simThrottle struct {
+	*braze.Throttle
+	w *simWorker
+}
+
+func (s simThrottle) Take() time.Duration {
+	if s.w.gate(context.Background()) != nil {
+		return time.Second
+	}
+	return s.Throttle.Take()
+}
+
+// simDestination takes a moment between the launch and the request, and
+// freezes with its worker before the lease is asked for.
+type simDestination struct {
+	Destination
+	w *simWorker
+}
+
+func (d simDestination) Deliver(ctx context.Context, b braze.Batch, admit braze.Admit) braze.Report {
+	time.Sleep(30 * time.Millisecond)
+	_ = d.w.gate(context.Background())
+	return d.Destination.Deliver(ctx, b, admit)
+}
+
+func (world *simWorld) targetOptions(w *simWorker) Options {
+	setup := world.setup
+	target := catalog.Target{
+		Name: "Sim", Slug: "sim", Endpoint: "https://rest.iad-01.braze.com", Partner: "amplitude",
+		Identifiers: []catalog.Rule{{From: "user_id", To: catalog.ExternalID}}, Send: catalog.SendAll,
+		RequestTimeout: simRequestTimeout, RateLimit: catalog.Limit{Requests: 250000, Per: time.Hour, Burst: 70},
+		MaxBatch: setup.maxBatch, MaxInFlight: 64, MaxDeadLettersPerMinute: 1000,
+	}
+	rng := rand.New(rand.NewPCG(setup.seed, uint64(w.number)))
+	random := lockedRand(rng)
+	logger := slog.New(slog.DiscardHandler)
+	registry := prometheus.NewRegistry()
+	throttle := braze.NewThrottle(target.RateLimit, braze.ThrottleOptions{Now: time.Now, Rand: random})
+	client := braze.NewCohorts(braze.Options{
+		Target: target.Name, Endpoint: target.Endpoint, Partner: target.Partner,
+		Credentials:    func() (string, string, error) { return "partner-key", "data-key", nil },
+		RequestTimeout: simRequestTimeout, Throttle: throttle, Transport: w,
+		Metrics: braze.NewMetrics(registry), Version: "test", Now: time.Now, Logger: logger,
+	})
+	log := simLog{world.kafka, w}
+	return Options{
+		Target: target,
+		Routes: catalog.NewRoutes(target.Name, []catalog.Sync{{Name: "all", CohortID: catalog.Wildcard, Target: target.Name, Linger: setup.linger}}),
+		Topic:  "changes", Group: "cohortsync.sim", Timing: simTiming(), LateWindow: 10 * time.Hour, MaxMemory: setup.maxMemory,
+		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
+		Destination: simDestination{client, w}, Throttle: simThrottle{throttle, w},
+		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(random) },
+		Now:        time.Now, Logger: logger, Metrics: NewMetrics(registry), Beats: NewBeats(time.Now),
+	}
+}
+
+// start runs one more worker.
+func (world *simWorld) start() {
+	world.started++
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &simWorker{number: world.started, wire: world.braze.Transport(), stop: cancel, done: make(chan struct{})}
+	target, err := NewTarget(world.targetOptions(w))
+	if err != nil {
+		panic(err)
+	}
+	w.target = target
+	world.workers = append(world.workers, w)
+	world.running.Go(func() {
+		defer close(w.done)
+		if err := target.Run(ctx); err != nil {
+			world.problem("worker %d: %v", w.number, err)
+		}
+	})
+}
+
+// alive returns the workers that neither are dead nor have been stopped.
+func (world *simWorld) alive() []*simWorker {
+	return slices.DeleteFunc(slices.Clone(world.workers), func(w *simWorker) bool {
+		select {
+		case <-w.done:
+			return true
+		default:
+			return w.dead.Load()
+		}
+	})
+}
+
+func (world *simWorld) problem(format string, args ...any) {
+	world.mu.Lock()
+	defer world.mu.Unlock()
+	world.problems = append(world.problems, fmt.Sprintf(format, args...))
+}
+
+// produce writes one change of some users to the log, computed at a time.
+func (world *simWorld) produce(cohort int, in bool, at time.Time, users ...string) {
+	id := fmt.Sprintf("c%d", cohort)
+	payload := event.Payload{CohortID: id, CohortName: "Cohort " + id, InCohort: in, ComputedTime: at}
+	for _, u := range users {
+		payload.Users = append(payload.Users, event.Member{UserID: u})
+	}
+	offset := world.kafka.produce(cohort%world.setup.partitions, payload.AppendJSON(nil))
+	world.mu.Lock()
+	defer world.mu.Unlock()
+	ch := change{time: at.UnixMicro(), offset: offset, in: in}
+	for _, u := range users {
+		key := simUser{id, u}
+		if newest, ok := world.newest[key]; ok && ch.before(&newest) {
+			world.late[key] = true
+			continue
+		}
+		world.newest[key] = ch
+	}
+}
