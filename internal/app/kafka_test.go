@@ -1,0 +1,161 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	topic = "changes"
+	dead  = "changes.dead-letter"
+)
+
+// startKafka starts an embedded broker with the topic.
+func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	return startEmptyKafka(t, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
+}
+
+func startEmptyKafka(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	return cluster
+}
+
+// connect returns a client that writes to the partition each record names.
+func connect(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.DefaultProduceTopic(topic), kgo.MetadataMinAge(10 * time.Millisecond),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(2 << 20),
+	}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
+// produce writes records in order and returns once all are in the log.
+func produce(t *testing.T, client *kgo.Client, records ...*kgo.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), inTime)
+	defer cancel()
+	require.NoError(t, client.ProduceSync(ctx, records...).FirstErr())
+}
+
+// entered is a record that says that these users entered the cohort.
+func entered(cohort string, users ...string) *kgo.Record { return payload(cohort, true, users) }
+
+// left is a record that says that these users left the cohort.
+func left(cohort string, users ...string) *kgo.Record { return payload(cohort, false, users) }
+
+func payload(cohort string, in bool, users []string) *kgo.Record {
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"cohort_id":%q,"cohort_name":"The cohort %s","in_cohort":%t,"users":[`, cohort, cohort, in)
+	for i, u := range users {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"user_id":%q}`, u)
+	}
+	b.WriteString("]}")
+	return &kgo.Record{Key: []byte(cohort), Value: []byte(b.String())}
+}
+
+// on puts a record to a partition.
+func on(partition int32, r *kgo.Record) *kgo.Record {
+	r.Partition = partition
+	return r
+}
+
+// names returns n different ids.
+func names(prefix string, n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("%s-%d", prefix, i)
+	}
+	return all
+}
+
+// end returns how many offsets a topic has in all its partitions; 0 when there
+// is no such topic.
+func end(cluster *kfake.Cluster, topic string) int64 {
+	total := int64(0)
+	for _, p := range cluster.PartitionInfos(topic) {
+		total += p.HighWatermark
+	}
+	return total
+}
+
+// committed returns how many offsets a group has committed in all partitions.
+func committed(cluster *kfake.Cluster, group string) int64 {
+	info := cluster.GroupInfo(group)
+	if info == nil {
+		return 0
+	}
+	total := int64(0)
+	for _, c := range info.Commits[topic] {
+		total += c.Offset
+	}
+	return total
+}
+
+// awaitCommitted waits until the group has committed all of the log.
+func awaitCommitted(t *testing.T, cluster *kfake.Cluster, group string) {
+	t.Helper()
+	eventually(t, func() bool { return committed(cluster, group) == end(cluster, topic) }, "all of the log is committed")
+}
+
+// letters reads n dead letters from the beginning of their topic.
+func letters(t *testing.T, cluster *kfake.Cluster, n int) []*kgo.Record {
+	t.Helper()
+	client := connect(t, cluster, kgo.ConsumeTopics(dead), kgo.FetchMaxWait(100*time.Millisecond))
+	ctx, cancel := context.WithTimeout(t.Context(), inTime)
+	defer cancel()
+	var all []*kgo.Record
+	for len(all) < n {
+		fetches := client.PollFetches(ctx)
+		require.NoError(t, ctx.Err(), "%d letters of %d", len(all), n)
+		all = append(all, fetches.Records()...)
+	}
+	require.Len(t, all, n)
+	return all
+}
+
+// header returns one of our headers of a dead letter.
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == "__cohortsync.errors."+name {
+			return string(h.Value)
+		}
+	}
+	return "(none)"
+}
+
+// createTopic creates a topic, with further configuration given as key, value.
+func createTopic(t *testing.T, client *kgo.Client, name string, partitions int32, configs ...string) {
+	t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = 10_000
+	one := kmsg.NewCreateTopicsRequestTopic()
+	one.Topic, one.NumPartitions, one.ReplicationFactor = name, partitions, 1
+	for i := 0; i+1 < len(configs); i += 2 {
+		c := kmsg.NewCreateTopicsRequestTopicConfig()
+		c.Name, c.Value = configs[i], &configs[i+1]
+		one.Configs = append(one.Configs, c)
+	}
+	req.Topics = append(req.Topics, one)
+	answer, err := req.RequestWith(t.Context(), client)
+	require.NoError(t, err)
+	require.Zero(t, answer.Topics[0].ErrorCode)
+}
