@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cohortsync/internal/app"
+	"cohortsync/internal/config"
+)
+
+// runCmd is cohortsync run.
+type runCmd struct{ configFlag }
+
+// Help is shown below the command's flags.
+func (runCmd) Help() string {
+	return `Reads cohort changes from Kafka and sends them to Braze until it is told to stop.
+
+SIGTERM or Ctrl-C: finishes the requests in flight, commits, leaves its groups and
+exits with 0. A second one stops at once, with 1, and leaves the groups to notice by
+the session timeout. /healthz, /readyz and /metrics are served at http.listen.
+
+Example: cohortsync run --config cohortsync.yaml`
+}
+
+// Run works until a signal comes.
+func (cmd runCmd) Run(p process) error {
+	cfg, err := cmd.load(p)
+	if err != nil {
+		return err
+	}
+	if problems := cfg.CheckSecrets(); len(problems) > 0 {
+		return problems
+	}
+	logger := newLogger(p.stderr, cfg.Log)
+	info, _ := debug.ReadBuildInfo()
+	version := versionOf(p.version, cmp.Or(info, &debug.BuildInfo{}))
+	ctx, stop := untilSignal(context.Background(), logger, p.exit)
+	defer stop()
+	worker, err := app.New(ctx, cfg, app.Deps{
+		Logger: logger, Registry: prometheus.NewRegistry(), Now: time.Now, Random: rand.Int64N,
+		Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	logger.Info("started", "version", version, "http", worker.Addr(),
+		"targets", len(cfg.Targets), "syncs", len(cfg.Syncs))
+	if err := worker.Run(ctx); err != nil {
+		return fmt.Errorf("running the worker: %w", err)
+	}
+	logger.Info("stopped: drained, committed and left the groups")
+	return nil
+}
+
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// untilSignal returns a context that ends with the first SIGTERM or SIGINT. The
+// second one exits at once: nobody leaves the groups then, so that the session
+// timeout keeps their partitions from the next owner until this process's
+// requests are over.
+func untilSignal(parent context.Context, logger *slog.Logger, exit func(int)) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if n > 0 {
+					logger.Error("stopped at once by a second signal; what was not committed is sent again", "signal", s.String())
+					exit(exitFailed)
+					return
+				}
+				logger.Info("stopping: finishing the requests in flight; a second signal stops at once", "signal", s.String())
+				cancel()
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+		cancel()
+	}
+}

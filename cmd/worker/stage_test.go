@@ -1,0 +1,219 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"cohortsync/internal/braze/brazetest"
+)
+
+const (
+	topic       = "changes"
+	deadLetters = topic + ".dead-letter"
+	group       = "cohortsync.us"
+
+	// patience is how long a test waits for what should happen: longer than the
+	// worker's longest backoff, a minute.
+	patience = 90 * time.Second
+	often    = 20 * time.Millisecond
+)
+
+// The secrets that no output may show.
+const (
+	partnerSecret = "partner-s3cr3t-8c1f"
+	apiSecret     = "api-s3cr3t-77ab"
+	saslSecret    = "sasl-s3cr3t-e04d"
+)
+
+// build compiles the worker as users get it and returns the file.
+func build(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "cohortsync")
+	out, err := goCommand(t, "build", "-o", file, ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return file
+}
+
+// startKafka starts an embedded broker; its data is in a folder, as a real
+// one's.
+func startKafka(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(t.TempDir())}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	return cluster
+}
+
+// client returns a client of the embedded broker that is not the worker's.
+func client(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	c, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.DefaultProduceTopic(topic), kgo.MetadataMinAge(10 * time.Millisecond),
+	}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// startBraze serves a simulated Braze behind a gate; both keys have to be right.
+func startBraze(t *testing.T, o brazetest.Options) (*brazetest.Server, *gate, string) {
+	t.Helper()
+	o.PartnerKey, o.APIKey = partnerSecret, apiSecret
+	server := brazetest.New(o)
+	g := &gate{next: server}
+	front := httptest.NewServer(g)
+	t.Cleanup(front.Close)
+	return server, g, front.URL
+}
+
+// settings are what the tests' configurations differ in.
+type settings struct {
+	brokers []string
+	braze   string
+	listen  string
+	// kafka is more lines of the kafka block.
+	kafka string
+	// targets replaces the one target, US.
+	targets []target
+	request time.Duration
+	drain   time.Duration
+	session time.Duration
+}
+
+// write writes a configuration file and returns its path. The session is
+// several times as long as a join may take here: kfake begins to wait anew
+// with every member that joins.
+func (s settings) write(t *testing.T) string {
+	t.Helper()
+	if s.listen == "" {
+		s.listen = "127.0.0.1:0"
+	}
+	if len(s.targets) == 0 {
+		s.targets = []target{{name: "US", endpoint: s.braze, send: "all"}}
+	}
+	var targets, syncs strings.Builder
+	for _, to := range s.targets {
+		targets.WriteString(to.yaml(s.request))
+		fmt.Fprintf(&syncs, "  - {name: all, cohort_id: \"*\", target: %s, linger: 50ms}\n", to.name)
+	}
+	text := fmt.Sprintf(`kafka:
+  brokers: [%s]
+  topic: %s
+  session_timeout: %s
+  rebalance_timeout: %s
+  heartbeat_interval: 300ms
+  drain_timeout: %s
+  commit_interval: 200ms
+%stargets:
+%ssyncs:
+%shttp: {listen: %q}
+`, quoted(s.brokers), topic, s.session, s.session, s.drain, s.kafka, targets.String(), syncs.String(), s.listen)
+	file := filepath.Join(t.TempDir(), "cohortsync.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+// target is one target of a configuration.
+type target struct{ name, endpoint, send string }
+
+func (to target) yaml(request time.Duration) string {
+	return fmt.Sprintf(`  - name: %s
+    endpoint: %s
+    allow_any_endpoint: true
+    partner_api_key: ${env:PARTNER_KEY}
+    api_key: ${env:API_KEY}
+    request_timeout: %s
+    max_dead_letters_per_minute: 1000000
+    send: %s
+    identifiers:
+      - {from: device_id, to: device_id}
+      - {from: user_id, to: external_id}
+`, to.name, to.endpoint, request, to.send)
+}
+
+func quoted(list []string) string {
+	all := make([]string, len(list))
+	for i, s := range list {
+		all[i] = fmt.Sprintf("%q", s)
+	}
+	return strings.Join(all, ", ")
+}
+
+// eventually waits until what it is given has nothing to say any more.
+func eventually(t *testing.T, missing func() string) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(often)
+	defer tick.Stop()
+	for {
+		said := missing()
+		if said == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			require.FailNow(t, "waited in vain", said)
+		}
+	}
+}
+
+// uncommitted says how far a group is behind the log, or nothing.
+func uncommitted(cluster *kfake.Cluster, group string) string {
+	committed := map[int32]kfake.GroupCommit{}
+	if g := cluster.GroupInfo(group); g != nil {
+		committed = g.Commits[topic]
+	}
+	var behind []string
+	for _, p := range cluster.PartitionInfos(topic) {
+		if c := committed[p.Partition].Offset; c < p.HighWatermark {
+			behind = append(behind, fmt.Sprintf("partition %d: %d of %d committed", p.Partition, c, p.HighWatermark))
+		}
+	}
+	return strings.Join(behind, "\n")
+}
+
+// gate holds back what is sent to Braze while it is shut.
+type gate struct {
+	next http.Handler
+	shut chan struct{}
+	held chan struct{}
+}
+
+// close shuts the gate for members' changes; it is called before the first
+// request. held gets one value for each request that waits.
+func (g *gate) close(t *testing.T) (held <-chan struct{}, open func()) {
+	t.Helper()
+	g.shut, g.held = make(chan struct{}), make(chan struct{}, 100)
+	opened := false
+	open = func() {
+		if !opened {
+			opened = true
+			close(g.shut)
+		}
+	}
+	t.Cleanup(open)
+	return g.held, open
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if g.shut != nil && strings.HasSuffix(r.URL.Path, "/users") {
+		g.held <- struct{}{}
+		<-g.shut
+	}
+	g.next.ServeHTTP(w, r)
+}
