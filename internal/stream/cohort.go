@@ -59,13 +59,16 @@ func (c *cohort) needsNaming() bool { return c.named != c.label() }
 // callIt notes the name that a record gives the cohort, unless a newer record
 // has named it.
 func (c *cohort) callIt(name []byte, at change) {
-	if len(name) == 0 || string(name) == c.name {
+	if len(name) == 0 {
 		return
 	}
 	if c.name != "" && (at.time < c.nameTime || at.time == c.nameTime && at.offset < c.nameOffset) {
 		return
 	}
-	c.name, c.nameTime, c.nameOffset = string(name), at.time, at.offset
+	if string(name) != c.name {
+		c.name = string(name)
+	}
+	c.nameTime, c.nameOffset = at.time, at.offset
 }
 
 // due returns when the cohort's next request may leave and its place among

@@ -106,8 +106,7 @@ func (g *generation) buryRecord(ctx, sending context.Context, f *feed, r *Record
 		target: t.Options.Target.Name, stage: stageDecode, reason: decodeReason(cause).String(), message: cause.Error(),
 		topic: t.Topic, partition: f.partition, offset: r.Offset, timestamp: r.Time, failedAt: t.Now(),
 	}
-	whole := &parcel{letter: Letter{Partition: f.partition, Key: r.Key, Value: r.Value, Headers: why.headers(r.Headers)}}
-	if !g.post(ctx, sending, f, whole) {
+	if !g.post(ctx, sending, f, wholeParcel(r, why)) {
 		return false
 	}
 	t.metrics.letters[stageDecode].Inc()
@@ -216,7 +215,7 @@ func (g *generation) buryGroup(ctx, sending context.Context, f *flight, group []
 		wanted[key] = feed.mapper.Identifier(key)
 		why.identifiers = append(why.identifiers, wanted[key])
 	}
-	p := newParcel(&r, why, g.t.culprits(&r, wanted))
+	p := usersParcel(&r, why, g.t.culprits(&r, wanted))
 	if !g.post(ctx, sending, feed, p) {
 		return false
 	}

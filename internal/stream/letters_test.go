@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,6 +140,90 @@ func TestALetterThatIsTooLargeIsSplitByUsers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is refused for its headers cannot be mended by leaving out the value:
+// the record is gone, and its identifiers are many.
+func TestALetterWithoutAValueIsSplitByIdentifiers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.target.Source = goneSource{}
+		bad := []string{"bad1", "bad2", "bad3", "bad4"}
+		r.target.Letters = smallHeaders{r.target.Letters, 110}
+		r.braze.script(blaming(bad...))
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), bad...)
+		r.settled()
+		var told []string
+		for _, l := range r.kafka.letters {
+			told = append(told, header(l, "identifiers"))
+			if l.Value != nil {
+				t.Errorf("a value from nowhere: %s", l.Value)
+			}
+		}
+		// The first batch is of three, and three are too many.
+		want := []string{
+			`[{"kind":"external_id","value":"bad1"}]`,
+			`[{"kind":"external_id","value":"bad2"},{"kind":"external_id","value":"bad3"}]`,
+			`[{"kind":"external_id","value":"bad4"}]`,
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("the letters tell of %v, want %v", told, want)
+		}
+	})
+}
+
+// A record may itself be as large as the broker allows, by its own headers.
+func TestALetterThatOnlyItsOwnHeadersMakeTooLargeGoesWithoutThem(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.target.Letters = smallHeaders{r.target.Letters, 1000}
+		stop := r.run()
+		defer stop()
+		r.kafka.partitions[0].records = append(r.kafka.partitions[0].records, Record{
+			Time: time.Now(), Value: []byte("not json"), Headers: []Header{{Key: "huge", Value: make([]byte, 2000)}},
+		})
+		r.kafka.partitions[0].next = 1
+		r.settled()
+		if n := len(r.kafka.letters); n != 1 {
+			t.Fatalf("%d letters", n)
+		}
+		if l := r.kafka.letters[0]; header(l, "reason") != "not_json" || header(l, "offset") != "0" || len(l.Headers) != 14 {
+			t.Errorf("the letter is %s", headersOf(l))
+		}
+	})
+}
+
+// smallHeaders refuses a letter with a header that is larger.
+type smallHeaders struct {
+	Letters
+	limit int
+}
+
+func (l smallHeaders) Write(ctx context.Context, letter Letter) error {
+	for _, h := range letter.Headers {
+		if len(h.Value) > l.limit {
+			return fmt.Errorf("%d bytes in header %s: %w", len(h.Value), h.Key, ErrLetterTooLarge)
+		}
+	}
+	return l.Letters.Write(ctx, letter)
+}
+
+// goneSource is a log whose records retention has taken.
+type goneSource struct{}
+
+func (goneSource) ReadAt(context.Context, int, int64) (Record, error) {
+	return Record{}, ErrRecordGone
+}
+
+func header(l Letter, name string) string {
+	for _, h := range l.Headers {
+		if h.Key == headerPrefix+name {
+			return string(h.Value)
+		}
+	}
+	return "(none)"
 }
 
 type limitedLetters struct {

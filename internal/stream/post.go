@@ -7,45 +7,74 @@ import (
 	"cohortsync/internal/event"
 )
 
-// parcel is a letter on its way, and how to divide it.
+// parcel is a letter on its way, and how to make it smaller.
 type parcel struct {
 	letter Letter
-	// halves returns the letter in two parts, or is nil when it holds one user
-	// or cannot be divided.
-	halves func() []*parcel
+	// smaller returns what to write in its place when it is too large; nil when
+	// nothing can be left out.
+	smaller func() []*parcel
 }
 
-// newParcel packs the letter about some users of a record: its payload cut
+// wholeParcel packs the letter about a record that cannot be decoded.
+func wholeParcel(r *Record, why failure) *parcel {
+	return &parcel{
+		letter:  letterOf(r, r.Value, why),
+		smaller: func() []*parcel { return []*parcel{bareParcel(r, why)} },
+	}
+}
+
+// usersParcel packs the letter about some users of a record: its payload cut
 // down to them. Without any, for the record is gone or has changed its
 // meaning, the letter has no value.
-func newParcel(r *Record, why failure, users []culprit) *parcel {
-	p := &parcel{}
-	if len(users) > 0 {
-		keep := make([]int, len(users))
-		why.identifiers = nil
-		for i, u := range users {
-			keep[i] = u.user
-			why.identifiers = append(why.identifiers, u.identifiers...)
+func usersParcel(r *Record, why failure, users []culprit) *parcel {
+	if len(users) == 0 {
+		return bareParcel(r, why)
+	}
+	keep := make([]int, len(users))
+	why.identifiers = nil
+	for i, u := range users {
+		keep[i] = u.user
+		why.identifiers = append(why.identifiers, u.identifiers...)
+	}
+	value, err := event.Cut(r.Value, keep)
+	if err != nil {
+		return bareParcel(r, why)
+	}
+	return &parcel{letter: letterOf(r, value, why), smaller: func() []*parcel {
+		if half := len(users) / 2; half > 0 {
+			return []*parcel{usersParcel(r, why, users[:half]), usersParcel(r, why, users[half:])}
 		}
-		if value, err := event.Cut(r.Value, keep); err == nil {
-			p.letter.Value = value
+		return []*parcel{bareParcel(r, why)}
+	}}
+}
+
+// bareParcel packs a letter without a value. What it tells is in its headers:
+// first each identifier goes by itself, then the record's own headers go.
+func bareParcel(r *Record, why failure) *parcel {
+	p := &parcel{letter: letterOf(r, nil, why)}
+	half := len(why.identifiers) / 2
+	switch {
+	case half > 0:
+		p.smaller = func() []*parcel {
+			front, back := why, why
+			front.identifiers, back.identifiers = why.identifiers[:half], why.identifiers[half:]
+			return []*parcel{bareParcel(r, front), bareParcel(r, back)}
+		}
+	case len(r.Headers) > 0:
+		p.smaller = func() []*parcel {
+			return []*parcel{bareParcel(&Record{Offset: r.Offset, Time: r.Time, Key: r.Key}, why)}
 		}
 	}
-	if len(users) > 1 {
-		p.halves = func() []*parcel {
-			half := len(users) / 2
-			return []*parcel{newParcel(r, why, users[:half]), newParcel(r, why, users[half:])}
-		}
-	}
-	p.letter.Partition = why.partition
-	p.letter.Key = r.Key
-	p.letter.Headers = why.headers(r.Headers)
 	return p
+}
+
+func letterOf(r *Record, value []byte, why failure) Letter {
+	return Letter{Partition: why.partition, Key: r.Key, Value: value, Headers: why.headers(r.Headers)}
 }
 
 // post writes a letter until Kafka has acknowledged it, as long as the
 // generation lives. Meanwhile the feed reads nothing more. A letter that is
-// too large is divided, or written without its value where it cannot be.
+// too large is divided and then cut down.
 func (g *generation) post(ctx, sending context.Context, f *feed, p *parcel) bool {
 	retry := g.t.NewBackOff()
 	failing := false
@@ -62,8 +91,8 @@ func (g *generation) post(ctx, sending context.Context, f *feed, p *parcel) bool
 				g.t.log.Info("dead letters can be written again", "partition", f.partition)
 			}
 			return true
-		case errors.Is(err, ErrLetterTooLarge) && p.letter.Value != nil:
-			return g.postSmaller(ctx, sending, f, p)
+		case errors.Is(err, ErrLetterTooLarge) && p.smaller != nil:
+			return g.postAll(ctx, sending, f, p.smaller())
 		}
 		g.t.metrics.letterFailures.Inc()
 		if !failing && ctx.Err() == nil {
@@ -78,13 +107,9 @@ func (g *generation) post(ctx, sending context.Context, f *feed, p *parcel) bool
 	return false
 }
 
-func (g *generation) postSmaller(ctx, sending context.Context, f *feed, p *parcel) bool {
-	if p.halves == nil {
-		p.letter.Value = nil
-		return g.post(ctx, sending, f, p)
-	}
-	for _, half := range p.halves() {
-		if !g.post(ctx, sending, f, half) {
+func (g *generation) postAll(ctx, sending context.Context, f *feed, parcels []*parcel) bool {
+	for _, p := range parcels {
+		if !g.post(ctx, sending, f, p) {
 			return false
 		}
 	}

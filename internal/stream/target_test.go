@@ -109,6 +109,8 @@ func TestARenamedCohortIsNamedAgain(t *testing.T) {
 		send("A new name", now.Add(2*time.Second))
 		send("An older name", now.Add(time.Second))
 		send("", now.Add(3*time.Second))
+		send("A new name", now.Add(10*time.Second))
+		send("A name from before that", now.Add(9*time.Second))
 		var names []string
 		for _, n := range r.braze.names {
 			names = append(names, n.Name)
