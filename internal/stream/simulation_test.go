@@ -18,7 +18,8 @@ import (
 //
 //  1. When the log is quiet, each membership is the newest change in the log.
 //  2. No offset is committed past an unsettled change.
-//  3. No cohort has two requests in flight, whoever sends them.
+//  3. No cohort has two requests in flight, whoever sends them, and an owner
+//     sends every user's changes in the order of the log.
 //  4. The funnel adds up at every moment.
 //  5. Memory stays within its bound.
 //
@@ -116,6 +117,7 @@ func newSimWorld(setup simSetup) *simWorld {
 	world := &simWorld{
 		setup: setup, kafka: newSimKafka(setup.partitions, simTiming(), setup.seed),
 		newest: make(map[simUser]change), late: make(map[simUser]bool),
+		log: make(map[simUser][]change), sent: make(map[simOwned]int),
 	}
 	world.braze = brazetest.New(brazetest.Options{
 		PartnerKey: "partner-key", APIKey: "data-key", Seed: setup.seed,

@@ -32,11 +32,21 @@ type simWorld struct {
 	// newest is the newest change of every (cohort, user) in the log.
 	newest map[simUser]change
 	// late holds the users of whom an older change came after a newer one.
-	late     map[simUser]bool
+	late map[simUser]bool
+	// log holds all changes of a user in the log's order, and sent how far each
+	// owner is with it.
+	log      map[simUser][]change
+	sent     map[simOwned]int
 	problems []string
 }
 
 type simUser struct{ cohort, user string }
+
+// simOwned is a user in the hands of one owner of their partition.
+type simOwned struct {
+	owner *generation
+	simUser
+}
 
 // simSetup is what a schedule is run with.
 type simSetup struct {
@@ -70,13 +80,40 @@ func (s simThrottle) Take() time.Duration {
 // freezes with its worker before the lease is asked for.
 type simDestination struct {
 	Destination
-	w *simWorker
+	world *simWorld
+	w     *simWorker
 }
 
 func (d simDestination) Deliver(ctx context.Context, b braze.Batch, admit braze.Admit) braze.Report {
 	time.Sleep(30 * time.Millisecond)
 	_ = d.w.gate(context.Background())
+	d.world.leaves(d.w, b)
 	return d.Destination.Deliver(ctx, b, admit)
+}
+
+// leaves notes what an owner is about to send: for every user a change at or
+// behind the last one sent, in the order of the log.
+func (world *simWorld) leaves(w *simWorker, b braze.Batch) {
+	w.target.mu.Lock()
+	owner := w.target.gen
+	w.target.mu.Unlock()
+	world.mu.Lock()
+	defer world.mu.Unlock()
+	for _, item := range b.Items {
+		key := simUser{b.CohortID, item.Identifier.Value}
+		if world.late[key] {
+			continue // The late memory may have forgotten the newer change.
+		}
+		changes, at := world.log[key], world.sent[simOwned{owner, key}]
+		for at < len(changes) && changes[at].in == item.Remove {
+			at++
+		}
+		if at == len(changes) {
+			world.problems = append(world.problems, fmt.Sprintf("worker %d goes back in the log of %v: %+v", w.number, key, changes))
+			return
+		}
+		world.sent[simOwned{owner, key}] = at
+	}
 }
 
 func (world *simWorld) targetOptions(w *simWorker) Options {
@@ -104,7 +141,7 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 		Routes: catalog.NewRoutes(target.Name, []catalog.Sync{{Name: "all", CohortID: catalog.Wildcard, Target: target.Name, Linger: setup.linger}}),
 		Topic:  "changes", Group: "cohortsync.sim", Timing: simTiming(), LateWindow: 10 * time.Hour, MaxMemory: setup.maxMemory,
 		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
-		Destination: simDestination{client, w}, Throttle: simThrottle{throttle, w},
+		Destination: simDestination{client, world, w}, Throttle: simThrottle{throttle, w},
 		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(random) },
 		Now:        time.Now, Logger: logger, Metrics: NewMetrics(registry), Beats: NewBeats(time.Now),
 	}
@@ -160,7 +197,10 @@ func (world *simWorld) produce(cohort int, in bool, at time.Time, users ...strin
 	ch := change{time: at.UnixMicro(), offset: offset, in: in}
 	for _, u := range users {
 		key := simUser{id, u}
-		if newest, ok := world.newest[key]; ok && ch.before(&newest) {
+		world.log[key] = append(world.log[key], ch)
+		// The model has an order of its own, so that it notices a wrong one: the
+		// log's, but for what was computed earlier.
+		if newest, ok := world.newest[key]; ok && ch.time < newest.time {
 			world.late[key] = true
 			continue
 		}
