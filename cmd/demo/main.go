@@ -75,10 +75,11 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	s.greet(out, o, logPath)
+	began := time.Now()
 	if err := s.play(ctx, o, out); err != nil {
 		return err
 	}
-	return s.sum(out)
+	return s.sum(out, time.Since(began))
 }
 
 // play runs worker, traffic and screen. The worker outlives the traffic, as it

@@ -44,10 +44,10 @@ type screen struct {
 // show prints the present figures and the members of each cohort.
 func (s *screen) show(f figures, members []cohortMembers, faults string) {
 	if !s.terminal {
-		fmt.Fprintf(s.out, "%4.0fs  in %.0f  coalesced %.0f  requests %.0f  delivered %.0f  throttled %.0f  dead-lettered %.0f  pending %.0f\n",
+		fmt.Fprintf(s.out, "%4.0fs  in %.0f  coalesced %.0f  requests %.0f  delivered %.0f  throttled %.0f  dead-lettered %.0f  pending %.0f  Braze %s\n",
 			time.Since(s.began).Seconds(), f["cohortsync_changes_consumed_total"], coalesced(f), f["cohortsync_braze_requests_total"],
 			f["cohortsync_changes_delivered_total"], f["cohortsync_braze_requests_total/limited"],
-			f["cohortsync_changes_dead_lettered_total"], f["cohortsync_changes_pending"])
+			f["cohortsync_changes_dead_lettered_total"], f["cohortsync_changes_pending"], standing(f, time.Now()))
 		return
 	}
 	var b strings.Builder
@@ -71,6 +71,7 @@ func (s *screen) table(f figures, members []cohortMembers, faults string) string
 		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "  %.0f s%s\n", time.Since(s.began).Seconds(), faults)
+	fmt.Fprintf(&b, "  %-22s %s\n", "Braze", standing(f, time.Now()))
 	row("changes in", "cohortsync_changes_consumed_total", f["cohortsync_changes_consumed_total"])
 	row("coalesced", "", coalesced(f))
 	row("requests", "cohortsync_braze_requests_total", f["cohortsync_braze_requests_total"])
@@ -79,11 +80,26 @@ func (s *screen) table(f figures, members []cohortMembers, faults string) string
 	row("throttled (429)", "", f["cohortsync_braze_requests_total/limited"])
 	row("dead-lettered", "cohortsync_changes_dead_lettered_total", f["cohortsync_changes_dead_lettered_total"])
 	row("pending", "", f["cohortsync_changes_pending"])
-	b.WriteString("  members in the simulated Braze\n")
+	b.WriteString("  members in the simulated Braze, which was empty at the start\n")
 	for _, m := range members {
 		fmt.Fprintf(&b, "    %-22s %10d\n", m.name, m.members)
 	}
 	return b.String()
+}
+
+// standing says in words how the worker stands with Braze.
+func standing(f figures, now time.Time) string {
+	held := f["cohortsync_braze_held_until_timestamp_seconds"] - float64(now.UnixMilli())/1e3
+	switch {
+	case f["cohortsync_target_locked"] > 0:
+		return "refuses; the target is locked"
+	case f["cohortsync_braze_breaker_open"] > 0:
+		return fmt.Sprintf("fails; asked again in %.0f s", max(0, held))
+	case held > 0:
+		return fmt.Sprintf("asks to wait, %.0f s more", held)
+	default:
+		return "takes requests"
+	}
 }
 
 // coalesced counts the changes that never had to be sent.
@@ -98,10 +114,20 @@ type cohortMembers struct {
 }
 
 // lastWord says what was and what was not delivered.
-func lastWord(out io.Writer, f figures, unread int64) {
-	fmt.Fprintf(out, "\nStopped. Of %.0f changes read, %.0f were delivered, %.0f coalesced away, %.0f went to the dead-letter topic and %.0f were skipped.\n",
-		f["cohortsync_changes_consumed_total"], f["cohortsync_changes_delivered_total"], coalesced(f),
-		f["cohortsync_changes_dead_lettered_total"], f["cohortsync_changes_skipped_total"])
-	fmt.Fprintf(out, "%.0f were read and not delivered yet, and %d records are not committed: the next run begins with them.\n",
-		f["cohortsync_changes_released_total"]+f["cohortsync_changes_pending"], unread)
+func lastWord(out io.Writer, f figures, took time.Duration, unread int64) {
+	fmt.Fprintf(out, `
+Stopped cleanly after %.0f s. Of %.0f changes read
+  %10.0f were delivered
+  %10.0f were coalesced: a newer change of the user came before they were sent
+  %10.0f went to the dead-letter topic
+  %10.0f could not be sent and were skipped
+  %10.0f were not delivered yet
+`, took.Seconds(), f["cohortsync_changes_consumed_total"], f["cohortsync_changes_delivered_total"], coalesced(f),
+		f["cohortsync_changes_dead_lettered_total"], f["cohortsync_changes_skipped_total"],
+		f["cohortsync_changes_released_total"]+f["cohortsync_changes_pending"])
+	if unread == 0 {
+		fmt.Fprintln(out, "All of the log is committed.")
+		return
+	}
+	fmt.Fprintf(out, "The next run reads on from the first change that was not delivered: %d records are not committed.\n", unread)
 }

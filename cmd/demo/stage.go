@@ -36,6 +36,7 @@ type stage struct {
 	braze    *brazetest.Server
 	front    *httptest.Server
 	writer   *kafka.Writer
+	wire     *kafka.Transport // The writer's; without one of its own, nobody would close it.
 	worker   *app.App
 	registry *prometheus.Registry
 }
@@ -62,8 +63,9 @@ func (s *stage) build(ctx context.Context, o options, logger *slog.Logger) error
 	})
 	s.braze.SetFaults(demoFaults(o.Faults))
 	s.front = s.braze.Start()
+	s.wire = &kafka.Transport{}
 	s.writer = &kafka.Writer{
-		Addr: kafka.TCP(s.kafka.ListenAddrs()...), Topic: demoTopic, RequiredAcks: kafka.RequireAll,
+		Transport: s.wire, Addr: kafka.TCP(s.kafka.ListenAddrs()...), Topic: demoTopic, RequiredAcks: kafka.RequireAll,
 		Balancer: kafka.BalancerFunc(byKey), BatchTimeout: 5 * time.Millisecond,
 	}
 	cfg, err := s.config(o)
@@ -81,7 +83,8 @@ func demoFaults(misbehave bool) brazetest.Faults {
 	f := brazetest.Faults{Latency: 30 * time.Millisecond, Jitter: 40 * time.Millisecond}
 	if misbehave {
 		f.ServerError, f.AppliedThenLost, f.AppliedThenError = .03, .005, .01
-		f.Limited, f.Locked, f.Reset = .01, .02, .01
+		f.Limited, f.LimitedFor = .01, 4*time.Second
+		f.Locked, f.Reset = .02, .01
 	}
 	return f
 }
@@ -142,12 +145,12 @@ func (s *stage) members() []cohortMembers {
 }
 
 // sum has the last word.
-func (s *stage) sum(out io.Writer) error {
+func (s *stage) sum(out io.Writer, took time.Duration) error {
 	f, err := read(s.registry)
 	if err != nil {
 		return err
 	}
-	lastWord(out, f, s.unread())
+	lastWord(out, f, took, s.unread())
 	return nil
 }
 
@@ -169,6 +172,7 @@ func (s *stage) close() error {
 	var err error
 	if s.writer != nil {
 		err = s.writer.Close()
+		s.wire.CloseIdleConnections()
 	}
 	if s.front != nil {
 		s.front.Close()

@@ -64,17 +64,23 @@ func (t *traffic) run(ctx context.Context) error {
 	const tick = 100 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for {
+	for owed := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
+		// A recomputed cohort takes more than this tick's part; the next ones
+		// make up for it.
+		owed += t.rate / int(time.Second/tick)
 		var messages []kafka.Message
-		for changes := t.rate / int(time.Second/tick); changes > 0; {
+		for owed > 0 {
 			m, users := t.message()
 			messages = append(messages, m)
-			changes -= users
+			owed -= users
+		}
+		if len(messages) == 0 {
+			continue
 		}
 		if err := t.writer.WriteMessages(ctx, messages...); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("writing the demo's traffic: %w", err)

@@ -1,6 +1,7 @@
 package brazetest
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -17,8 +18,10 @@ type Faults struct {
 	AppliedThenLost float64
 	// AppliedThenError applies the request and answers 502.
 	AppliedThenError float64
-	// Limited answers 429 with a reset in 1 to 30 seconds.
-	Limited float64
+	// Limited answers 429 with a reset in whole seconds, 1 to LimitedFor; 30 s
+	// when that is zero.
+	Limited    float64
+	LimitedFor time.Duration
 	// Locked answers 423.
 	Locked float64
 	// Reset cuts the connection and applies nothing.
@@ -129,7 +132,7 @@ func (s *Server) fault(r Request) Fault {
 	case chance(f.Limited):
 		return Fault{
 			Kind: Answered, Status: http.StatusTooManyRequests, Body: limitedBody,
-			Header: s.limitedHeader(time.Duration(1+s.rng.IntN(30)) * time.Second),
+			Header: s.limitedHeader(time.Duration(1+s.rng.IntN(int(cmp.Or(f.LimitedFor, 30*time.Second)/time.Second))) * time.Second),
 		}
 	case chance(f.Locked):
 		return Answer(http.StatusLocked, `{"message":"Resource locked"}`)
