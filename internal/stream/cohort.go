@@ -19,8 +19,8 @@ type cohort struct {
 	queue entries
 
 	// name is what the newest record that bore a name calls the cohort, as of
-	// nameTime and nameOffset; named is the name that Braze has accepted, empty
-	// before the first.
+	// nameTime and nameOffset, or of the last record as long as none bore one;
+	// named is the name that Braze has accepted, empty before the first.
 	name       string
 	nameTime   int64
 	nameOffset int64
@@ -59,10 +59,8 @@ func (c *cohort) needsNaming() bool { return c.named != c.label() }
 // callIt notes the name that a record gives the cohort, unless a newer record
 // has named it.
 func (c *cohort) callIt(name []byte, at change) {
-	if len(name) == 0 {
-		return
-	}
-	if c.name != "" && (at.time < c.nameTime || at.time == c.nameTime && at.offset < c.nameOffset) {
+	older := at.time < c.nameTime || at.time == c.nameTime && at.offset < c.nameOffset
+	if c.name != "" && (len(name) == 0 || older) {
 		return
 	}
 	if string(name) != c.name {

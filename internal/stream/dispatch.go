@@ -3,6 +3,8 @@ package stream
 import (
 	"context"
 	"time"
+
+	"cohortsync/internal/braze"
 )
 
 // dispatch sends one batch after another, the cohort with the oldest deadline
@@ -120,8 +122,10 @@ func (g *generation) chooseProbe(l *lock, clock int64) (*cohort, time.Duration) 
 type flight struct {
 	cohort *cohort
 	// items are the changes it carries; none when it names the cohort.
-	items  []flown
-	naming string
+	items []flown
+	// naming names the cohort, or is nil. It is a copy, for the feed may learn
+	// of a newer name while the request is under way.
+	naming *braze.Naming
 }
 
 // launch takes the next request out of a cohort. A cohort is named before its
@@ -130,7 +134,7 @@ func (g *generation) launch(c *cohort, now time.Time) *flight {
 	clock := g.t.clock(now)
 	f := &flight{cohort: c}
 	if c.needsNaming() {
-		f.naming = c.label()
+		f.naming = c.namingRequest()
 	} else {
 		reason := c.leaves(g.schedule.maxBatch)
 		f.items = c.take(g.schedule.maxBatch)

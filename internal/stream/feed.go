@@ -12,9 +12,10 @@ import (
 
 // feed is the life of one partition of one target in the worker that owns it.
 type feed struct {
-	g         *generation
-	partition int
-	beat      *loop
+	g           *generation
+	partition   int
+	beat        *loop
+	backfillEnd int64
 
 	// These belong to the reading goroutine.
 	cursor  Cursor
@@ -30,10 +31,9 @@ type feed struct {
 	pending int
 	// held counts the dead letters that cannot be written at the moment; they
 	// stop reading.
-	held        int
-	committed   int64
-	bounds      Bounds
-	backfillEnd int64
+	held      int
+	committed int64
+	bounds    Bounds
 }
 
 func newFeed(g *generation, partition int, s start) *feed {

@@ -19,8 +19,8 @@ var (
 // the requests themselves run under, ends with the drain.
 func (g *generation) send(ctx, sending context.Context, f *flight) {
 	admit := g.admission(ctx)
-	if f.naming != "" {
-		err := g.t.Destination.Name(sending, f.cohort.namingRequest(f.naming), admit)
+	if f.naming != nil {
+		err := g.t.Destination.Name(sending, *f.naming, admit)
 		g.named(f, err)
 		return
 	}
@@ -59,8 +59,10 @@ func (g *generation) admission(ctx context.Context) braze.Admit {
 	}
 }
 
-func (c *cohort) namingRequest(name string) braze.Naming {
-	return braze.Naming{CohortID: c.id, Name: name, CreatedAt: time.UnixMicro(c.nameTime).UTC()}
+// namingRequest tells Braze the cohort's present name. The caller holds the
+// mutex.
+func (c *cohort) namingRequest() *braze.Naming {
+	return &braze.Naming{CohortID: c.id, Name: c.label(), CreatedAt: time.UnixMicro(c.nameTime).UTC()}
 }
 
 func (f *flight) batch() braze.Batch {
@@ -76,7 +78,7 @@ func (f *flight) batch() braze.Batch {
 func (g *generation) named(f *flight, err error) {
 	if err == nil {
 		g.t.mu.Lock()
-		f.cohort.named = f.naming
+		f.cohort.named = f.naming.Name
 		g.t.mu.Unlock()
 	}
 	g.finish(f, err, true)
@@ -138,7 +140,7 @@ func (g *generation) putBack(f *flight, it *flown) {
 func (g *generation) finish(f *flight, err error, buried bool) {
 	clock := g.t.clock(g.t.Now())
 	g.t.mu.Lock()
-	if f.naming != "" {
+	if f.naming != nil {
 		g.inFlight--
 	}
 	tell := g.consequences(f.cohort, err, buried, clock)

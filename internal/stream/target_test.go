@@ -121,6 +121,44 @@ func TestARenamedCohortIsNamedAgain(t *testing.T) {
 	})
 }
 
+func TestACohortWithoutANameIsNamedByItsIDAsOfItsFirstMembers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		stop := r.run()
+		defer stop()
+		at := time.Now().Add(time.Minute)
+		r.kafka.produce(0, fmt.Appendf(nil, `{"cohort_id":"c1","in_cohort":true,"computed_time":%d,"users":[{"user_id":"u1"}]}`, at.Unix()))
+		r.settled()
+		want := braze.Naming{CohortID: "c1", Name: "c1", CreatedAt: at.UTC().Truncate(time.Second)}
+		if len(r.braze.names) != 1 || r.braze.names[0] != want {
+			t.Errorf("named %v, want %v", r.braze.names, want)
+		}
+	})
+}
+
+// TestANamingRequestIsOfTheMomentItLeft has the feed learn of a newer name
+// between the launch of the request and its sending.
+func TestANamingRequestIsOfTheMomentItLeft(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	g := &generation{t: r.target, schedule: newSchedule(3), lease: newLease(simTiming(), time.Second)}
+	g.lease.renew(time.Now())
+	c := cohortWithQueue("c1", 0, 1)
+	c.named, c.feed = "", &feed{g: g}
+	c.turn.cohorts = []*cohort{c}
+	first := time.Now().UTC().Truncate(time.Microsecond)
+	c.callIt([]byte("First"), change{time: first.UnixMicro()})
+
+	f := g.launch(c, time.Now())
+	c.callIt([]byte("Second"), change{time: first.Add(time.Hour).UnixMicro()})
+	g.send(t.Context(), t.Context(), f)
+
+	want := braze.Naming{CohortID: "c1", Name: "First", CreatedAt: first}
+	if len(r.braze.names) != 1 || r.braze.names[0] != want {
+		t.Errorf("named %v, want %v", r.braze.names, want)
+	}
+}
+
 func TestAFailedBatchCoalescesWithWhatComesMeanwhile(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
