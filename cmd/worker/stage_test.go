@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 const (
@@ -50,22 +51,13 @@ func build(t *testing.T) string {
 // one's.
 func startKafka(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(t.TempDir())}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
-	return cluster
+	return kafkatest.Start(t, append([]kfake.Opt{kfake.DataDir(t.TempDir())}, opts...)...)
 }
 
 // client returns a client of the embedded broker that is not the worker's.
 func client(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.DefaultProduceTopic(topic), kgo.MetadataMinAge(10 * time.Millisecond),
-	}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c
+	return kafkatest.Connect(t, cluster, topic, opts...)
 }
 
 // startBraze serves a simulated Braze behind a gate; both keys have to be right.

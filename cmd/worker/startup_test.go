@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 // quick are settings whose times suit tests of a single worker.
@@ -74,7 +74,7 @@ func TestAPortThatIsTakenEndsTheStartAtOnce(t *testing.T) {
 func TestACompactedTopicEndsTheWorker(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t)
-	createTopic(t, client(t, kafka), "cleanup.policy", "compact")
+	kafkatest.CreateTopic(t, client(t, kafka), topic, 1, "cleanup.policy", "compact")
 	w := newWorker(t, build(t), quick(kafka.ListenAddrs(), "http://127.0.0.1:1").write(t))
 	w.start(t)
 	require.Equal(t, exitFailed, w.wait(t))
@@ -87,7 +87,7 @@ func TestACompactedTopicEndsTheWorker(t *testing.T) {
 // echoes it.
 func TestAWorkerWaitsForItsBrokerAndItsTopic(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := kafkatest.Unused(t).Port
 	_, _, url := startBraze(t, brazetest.Options{})
 	echo := echoingBraze(t)
 	s := quick([]string{fmt.Sprintf("127.0.0.1:%d", port)}, url)
@@ -109,7 +109,7 @@ func TestAWorkerWaitsForItsBrokerAndItsTopic(t *testing.T) {
 	require.Empty(t, kafka.PartitionInfos(topic), "the worker creates no source topic")
 
 	producer := client(t, kafka, kgo.SASL(plain.Auth{User: "cohortsync", Pass: saslSecret}.AsMechanism()))
-	createTopic(t, producer)
+	kafkatest.CreateTopic(t, producer, topic, 1)
 	w.ready(t)
 	r := &kgo.Record{Key: []byte("c1"), Value: payload("c1", true, time.Now().UnixMicro(), []user{10})}
 	require.NoError(t, producer.ProduceSync(t.Context(), r).FirstErr())
@@ -139,32 +139,4 @@ func echoingBraze(t *testing.T) string {
 	front := server.Start()
 	t.Cleanup(front.Close)
 	return front.URL
-}
-
-// freePort returns a port at which nothing listens.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// createTopic creates the topic with one partition and this configuration,
-// given as key, value.
-func createTopic(t *testing.T, c *kgo.Client, configs ...string) {
-	t.Helper()
-	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 10_000
-	one := kmsg.NewCreateTopicsRequestTopic()
-	one.Topic, one.NumPartitions, one.ReplicationFactor = topic, 1, 1
-	for i := 0; i+1 < len(configs); i += 2 {
-		entry := kmsg.NewCreateTopicsRequestTopicConfig()
-		entry.Name, entry.Value = configs[i], &configs[i+1]
-		one.Configs = append(one.Configs, entry)
-	}
-	req.Topics = append(req.Topics, one)
-	answer, err := req.RequestWith(t.Context(), c)
-	require.NoError(t, err)
-	require.Zero(t, answer.Topics[0].ErrorCode)
 }

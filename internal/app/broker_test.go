@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -13,11 +12,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	t.Parallel()
-	cluster := startEmptyKafka(t, kfake.AllowAutoTopicCreation())
+	cluster := kafkatest.Start(t, kfake.AllowAutoTopicCreation())
 	braze, url := startBraze(t, brazetest.Options{})
 	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
 
@@ -33,7 +33,7 @@ func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	require.Equal(t, 1, w.logs.count("waiting for the topic"))
 
 	client := connect(t, cluster)
-	createTopic(t, client, topic, 3)
+	kafkatest.CreateTopic(t, client, topic, 3)
 	produce(t, client, on(2, entered("c", "a")))
 	awaitMembers(t, braze, "c", "a")
 	w.awaitReady(t)
@@ -47,8 +47,8 @@ func observe(cluster *kfake.Cluster, key kmsg.Key) *kfake.FaultHandle {
 
 func TestACompactedTopicIsRefused(t *testing.T) {
 	t.Parallel()
-	cluster := startEmptyKafka(t)
-	createTopic(t, connect(t, cluster), topic, 1, "cleanup.policy", "compact")
+	cluster := kafkatest.Start(t)
+	kafkatest.CreateTopic(t, connect(t, cluster), topic, 1, "cleanup.policy", "compact")
 	braze, url := startBraze(t, brazetest.Options{})
 	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
 	w.wait(t)
@@ -59,9 +59,9 @@ func TestACompactedTopicIsRefused(t *testing.T) {
 
 func TestACompactedTopicIsReadWhereThatIsAllowed(t *testing.T) {
 	t.Parallel()
-	cluster := startEmptyKafka(t)
+	cluster := kafkatest.Start(t)
 	client := connect(t, cluster)
-	createTopic(t, client, topic, 1, "cleanup.policy", "compact,delete")
+	kafkatest.CreateTopic(t, client, topic, 1, "cleanup.policy", "compact,delete")
 	braze, url := startBraze(t, brazetest.Options{})
 	start(t, setup{
 		address: cluster.ListenAddrs()[0], kafka: "  allow_compacted: true",
@@ -75,13 +75,13 @@ func TestACompactedTopicIsReadWhereThatIsAllowed(t *testing.T) {
 // The broker is away at the start, there, away again, and back with all it had.
 func TestABrokerThatIsDownIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	address, port := unused(t)
+	address := kafkatest.Unused(t)
 	dir := t.TempDir()
 	up := func() *kfake.Cluster {
-		return startKafka(t, 1, kfake.Ports(port), kfake.DataDir(dir))
+		return startKafka(t, 1, kfake.Ports(address.Port), kfake.DataDir(dir))
 	}
 	braze, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: address, targets: []target{{name: "Main", endpoint: url}}})
+	w := start(t, setup{address: address.String(), targets: []target{{name: "Main", endpoint: url}}})
 	eventually(t, func() bool { return w.logs.count("WARN", "cannot join the consumer group", "connection refused") > 0 }, "it says so")
 	r := w.ready(t)
 	require.Equal(t, http.StatusServiceUnavailable, r.code)
@@ -110,17 +110,6 @@ func TestABrokerThatIsDownIsWaitedFor(t *testing.T) {
 	awaitCommitted(t, cluster, group)
 	w.awaitReady(t)
 	require.Zero(t, end(cluster, dead))
-}
-
-// unused returns an address at which nothing listens.
-func unused(t *testing.T) (string, int) {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	require.True(t, ok)
-	return addr.String(), addr.Port
 }
 
 func TestPartitionsAddedWhileItRunsAreRead(t *testing.T) {

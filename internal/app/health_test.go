@@ -9,6 +9,7 @@ import (
 
 	"cohortsync/internal/app"
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 // gate holds requests to Braze until it is opened.
@@ -28,7 +29,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 // One worker from its start to its end, by what its pages say.
 func TestTheHealthPagesFollowTheWorkersLife(t *testing.T) {
 	t.Parallel()
-	cluster := startEmptyKafka(t)
+	cluster := kafkatest.Start(t)
 	braze := brazetest.New(brazetest.Options{PartnerKey: partnerKey, APIKey: apiKey})
 	g := &gate{RoundTripper: braze.Transport(), came: make(chan struct{}), open: make(chan struct{})}
 	w := start(t, setup{
@@ -50,7 +51,7 @@ func TestTheHealthPagesFollowTheWorkersLife(t *testing.T) {
 	alive()
 
 	client := connect(t, cluster)
-	createTopic(t, client, topic, 2)
+	kafkatest.CreateTopic(t, client, topic, 2)
 	w.awaitReady(t)
 	eventually(t, func() bool { return w.ready(t).Targets[0].Partitions == 2 }, "the page tells the partitions")
 	r = w.ready(t)

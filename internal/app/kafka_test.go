@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"cohortsync/internal/kafkatest"
 )
 
 const (
@@ -21,28 +22,15 @@ const (
 // startKafka starts an embedded broker with the topic.
 func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	return startEmptyKafka(t, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
-}
-
-func startEmptyKafka(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
-	return cluster
+	return kafkatest.Start(t, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
 }
 
 // connect returns a client that writes to the partition each record names.
 func connect(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.DefaultProduceTopic(topic), kgo.MetadataMinAge(10 * time.Millisecond),
+	return kafkatest.Connect(t, cluster, topic, append([]kgo.Opt{
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(2 << 20),
 	}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	return client
 }
 
 // produce writes records in order and returns once all are in the log.
@@ -140,22 +128,4 @@ func header(r *kgo.Record, name string) string {
 		}
 	}
 	return "(none)"
-}
-
-// createTopic creates a topic, with further configuration given as key, value.
-func createTopic(t *testing.T, client *kgo.Client, name string, partitions int32, configs ...string) {
-	t.Helper()
-	req := kmsg.NewPtrCreateTopicsRequest()
-	req.TimeoutMillis = 10_000
-	one := kmsg.NewCreateTopicsRequestTopic()
-	one.Topic, one.NumPartitions, one.ReplicationFactor = name, partitions, 1
-	for i := 0; i+1 < len(configs); i += 2 {
-		c := kmsg.NewCreateTopicsRequestTopicConfig()
-		c.Name, c.Value = configs[i], &configs[i+1]
-		one.Configs = append(one.Configs, c)
-	}
-	req.Topics = append(req.Topics, one)
-	answer, err := req.RequestWith(t.Context(), client)
-	require.NoError(t, err)
-	require.Zero(t, answer.Topics[0].ErrorCode)
 }

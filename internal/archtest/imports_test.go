@@ -38,12 +38,16 @@ func inner() map[string][]string {
 		"internal/event":           {},
 		"internal/catalog":         {},
 		"internal/archtest":        {},
+		"internal/kafkatest":       {},
 	}
 }
 
 // innerForTests are packages that the tests of any package but the lowest may
-// import on top: the simulated Braze, and the identifiers that it speaks of.
-func innerForTests() []string { return []string{"internal/braze/brazetest", "internal/catalog"} }
+// import on top: the simulated Braze, the identifiers that it speaks of, and
+// the embedded Kafka.
+func innerForTests() []string {
+	return []string{"internal/braze/brazetest", "internal/catalog", "internal/kafkatest"}
+}
 
 // outer says for a package from outside, standard library included, who alone
 // may import it. Tests are held to it only where forTests says so.
@@ -59,14 +63,14 @@ func outers() []outer {
 	return []outer{
 		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo"}, why: "Kafka is spoken in internal/stream/broker"},
 		{prefix: "github.com/segmentio/kafka-go", only: knowNothingOfKafka, forTests: true, why: "the packages below know nothing of Kafka, in their tests neither"},
-		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo"}, why: "the embedded broker is for tests and the demo"},
+		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "internal/kafkatest"}, why: "the embedded broker is for tests and the demo"},
 		{prefix: "net/http", only: []string{"internal/app", "internal/braze", "internal/braze/brazetest", "cmd/demo", "cmd/worker"}, why: "stream and what is below it know nothing of HTTP"},
 		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo"}, forTests: true, why: "arguments are the commands' matter"},
 		{prefix: "github.com/goccy/go-yaml", only: []string{"internal/config"}, forTests: true, why: "the file is read in internal/config"},
-		{prefix: "github.com/stretchr/testify", why: "it is for tests"},
+		{prefix: "github.com/stretchr/testify", only: []string{"internal/kafkatest"}, why: "it is for tests"},
 		{prefix: "pgregory.net/rapid", why: "it is for tests"},
 		{prefix: "go.uber.org/goleak", why: "it is for tests"},
-		{prefix: "testing", only: []string{"cmd/demo"}, why: "it is for tests"},
+		{prefix: "testing", only: []string{"cmd/demo", "internal/kafkatest"}, why: "it is for tests"},
 	}
 }
 
@@ -135,6 +139,7 @@ func TestAnImportAgainstTheDirectionIsFound(t *testing.T) {
 		"app imports a command":            {from: "internal/app", to: module + "cmd/worker"},
 		"app imports the simulated Braze":  {from: "internal/app", to: module + "internal/braze/brazetest"},
 		"worker imports the broker":        {from: "cmd/worker", to: module + "internal/stream/broker"},
+		"app imports the embedded broker":  {from: "internal/app", to: module + "internal/kafkatest"},
 		"app embeds a broker":              {from: "internal/app", to: "github.com/twmb/franz-go/pkg/kfake"},
 		"production code imports a helper": {from: "internal/braze", to: "github.com/stretchr/testify/require"},
 		"a package nobody placed":          {from: "internal/util", to: module + "internal/event"},
@@ -151,6 +156,7 @@ func TestAnImportInTheDirectionIsFine(t *testing.T) {
 	for name, e := range map[string]edge{
 		"app wires the broker":                {from: "internal/app", to: module + "internal/stream/broker"},
 		"stream tests use simulated Braze":    {from: "internal/stream", to: module + "internal/braze/brazetest", test: true},
+		"app's tests use an embedded Kafka":   {from: "internal/app", to: module + "internal/kafkatest", test: true},
 		"a test of a package imports it":      {from: "internal/event", to: module + "internal/event", test: true},
 		"the demo embeds a broker":            {from: "cmd/demo", to: "github.com/twmb/franz-go/pkg/kfake"},
 		"the broker's tests embed one, too":   {from: "internal/stream/broker", to: "github.com/twmb/franz-go/pkg/kfake", test: true},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
+	"cohortsync/internal/kafkatest"
 	"cohortsync/internal/stream"
 )
 
@@ -38,10 +38,7 @@ func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluste
 // startEmpty starts an embedded broker without topics.
 func startEmpty(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Millisecond)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
-	return cluster
+	return kafkatest.Start(t, append([]kfake.Opt{kfake.GroupMinSessionTimeout(time.Millisecond)}, opts...)...)
 }
 
 // connect makes a Broker with times that suit tests. The network timeout is
@@ -77,15 +74,7 @@ func withDefaults(address string, change ...func(*Options)) Options {
 
 func producer(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(cluster.ListenAddrs()...),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.DefaultProduceTopic(topic),
-		kgo.MetadataMinAge(10 * time.Millisecond),
-	}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	return client
+	return kafkatest.Connect(t, cluster, topic, opts...)
 }
 
 // produce writes the values to a partition, one batch each.
@@ -263,15 +252,4 @@ func holdNext(t *testing.T, cluster *kfake.Cluster, key kmsg.Key) (held <-chan s
 	})
 	t.Cleanup(letGo)
 	return came, letGo
-}
-
-// unused returns an address at which nothing listens.
-func unused(t *testing.T) (string, int) {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	addr, ok := l.Addr().(*net.TCPAddr)
-	require.True(t, ok)
-	return addr.String(), addr.Port
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cohortsync/internal/kafkatest"
 	"cohortsync/internal/stream"
 )
 
@@ -165,9 +166,9 @@ func TestWhoMayNotSeeTheConfigurationIsWarnedAndJoins(t *testing.T) {
 
 func TestABrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	address, port := unused(t)
+	address := kafkatest.Unused(t)
 	var log lines
-	b, err := New(withDefaults(address, log.option))
+	b, err := New(withDefaults(address.String(), log.option))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	w := startWorker(t, b, group)
@@ -176,7 +177,7 @@ func TestABrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	require.NotEmpty(t, w.Status().LastError)
 	require.Equal(t, since, w.Status().Since, "it counts from the first failure")
 
-	startKafka(t, 1, kfake.Ports(port))
+	startKafka(t, 1, kfake.Ports(address.Port))
 
 	w.owning(t, 1)
 	require.Equal(t, 1, log.with("cannot join the consumer group"), "it is said once")
@@ -184,7 +185,7 @@ func TestABrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 
 func TestABrokerThatGoesDownIsNoticedAndCameBackTo(t *testing.T) {
 	t.Parallel()
-	_, port := unused(t)
+	port := kafkatest.Unused(t).Port
 	dir := t.TempDir()
 	cluster := startKafka(t, 1, kfake.Ports(port), kfake.DataDir(dir))
 	w := startWorker(t, connect(t, cluster), group)
