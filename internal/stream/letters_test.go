@@ -58,7 +58,7 @@ func TestDeadLettersAreThePayloadCutToThoseAtFault(t *testing.T) {
 		}, Record{Offset: 41, Time: at, Value: []byte("not json"), Key: []byte("k")})
 		r.kafka.partitions[1].next = 42
 		r.settled()
-		golden(t, "letters.golden", letterText(r.kafka.letters))
+		golden(t, "letters.golden", letterText(r.kafka.written()))
 		if f := r.funnel(); f.deadLettered != 2 || f.delivered != 2 {
 			t.Errorf("the funnel is %+v", f)
 		}
@@ -77,10 +77,7 @@ func TestAFeedWaitsWhileALetterCannotBeWritten(t *testing.T) {
 		r.produce(0, "c2", true, time.Now(), "u1")
 		r.produce(1, "c2", true, time.Now(), "u2")
 		time.Sleep(10 * time.Minute)
-		r.kafka.mu.Lock()
-		committed := r.kafka.commits[0]
-		r.kafka.mu.Unlock()
-		if committed > offset {
+		if committed := r.kafka.committed()[0]; committed > offset {
 			t.Errorf("committed %d past the dead letter at %d", committed, offset)
 		}
 		if f := r.funnel(); f.delivered != 1 {
@@ -119,7 +116,7 @@ func TestALetterThatIsTooLargeIsSplitByUsers(t *testing.T) {
 				r.kafka.produce(0, []byte(`{"cohort_id":"c1","in_cohort":true,"users":[{"user_id":"bad1"},{"user_id":"bad2"},{"user_id":"bad3"}]}`))
 				r.settled()
 				var got []string
-				for _, l := range r.kafka.letters {
+				for _, l := range r.kafka.written() {
 					var who []string
 					for _, u := range []string{"bad1", "bad2", "bad3"} {
 						if strings.Contains(string(l.Value), u) {
@@ -156,7 +153,7 @@ func TestALetterWithoutAValueIsSplitByIdentifiers(t *testing.T) {
 		r.produce(0, "c1", true, time.Now(), bad...)
 		r.settled()
 		var told []string
-		for _, l := range r.kafka.letters {
+		for _, l := range r.kafka.written() {
 			told = append(told, header(l, "identifiers"))
 			if l.Value != nil {
 				t.Errorf("a value from nowhere: %s", l.Value)
@@ -186,10 +183,10 @@ func TestALetterThatOnlyItsOwnHeadersMakeTooLargeGoesWithoutThem(t *testing.T) {
 		})
 		r.kafka.partitions[0].next = 1
 		r.settled()
-		if n := len(r.kafka.letters); n != 1 {
+		if n := len(r.kafka.written()); n != 1 {
 			t.Fatalf("%d letters", n)
 		}
-		if l := r.kafka.letters[0]; header(l, "reason") != "not_json" || header(l, "offset") != "0" || len(l.Headers) != 14 {
+		if l := r.kafka.written()[0]; header(l, "reason") != "not_json" || header(l, "offset") != "0" || len(l.Headers) != 14 {
 			t.Errorf("the letter is %s", headersOf(l))
 		}
 	})

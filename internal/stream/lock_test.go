@@ -87,7 +87,7 @@ func TestTooManyFaultsLockTheTargetUntilARequestHasNone(t *testing.T) {
 		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockDeadLetters {
 			t.Errorf("the status is %+v", s)
 		}
-		if n := len(r.kafka.letters); n != 0 {
+		if n := len(r.kafka.written()); n != 0 {
 			t.Errorf("%d letters were written past the limit", n)
 		}
 		r.braze.script(nil)
@@ -108,7 +108,7 @@ func TestTooManyUndecodableRecordsStopReadingButNotSending(t *testing.T) {
 		if s := r.target.Status(); len(s.Locked) != 1 || s.Locked[0] != lockDeadLetters {
 			t.Errorf("the status is %+v", s)
 		}
-		if n := len(r.kafka.letters); n != 2 {
+		if n := len(r.kafka.written()); n != 2 {
 			t.Errorf("%d letters were written, want 2", n)
 		}
 		if f := r.funnel(); f.delivered == 0 {

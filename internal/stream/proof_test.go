@@ -83,7 +83,7 @@ func TestARecordThatIsReadInPartIsNotCommitted(t *testing.T) {
 		if f := r.funnel(); f.delivered != 100 || f.consumed != 101 {
 			t.Fatalf("the record was not read in part: %+v", f)
 		}
-		if c := r.kafka.commits[0]; c > offset {
+		if c := r.kafka.committed()[0]; c > offset {
 			t.Errorf("committed %d past the record at %d", c, offset)
 		}
 	})
@@ -102,7 +102,7 @@ func TestALetterThatIsNotWrittenSettlesNothing(t *testing.T) {
 		if f := r.funnel(); f.deadLettered != 0 || f.released != 1 {
 			t.Errorf("the funnel is %+v", f)
 		}
-		if c := r.kafka.commits; c[0] > fault || c[1] > broken {
+		if c := r.kafka.committed(); c[0] > fault || c[1] > broken {
 			t.Errorf("committed %v past the letters at %d and %d", c, fault, broken)
 		}
 	})

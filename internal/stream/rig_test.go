@@ -169,6 +169,13 @@ func (s *scriptedBraze) Deliver(ctx context.Context, b braze.Batch, admit braze.
 	return report
 }
 
+// named returns the naming requests so far.
+func (s *scriptedBraze) named() []braze.Naming {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.names)
+}
+
 // script replaces the answers.
 func (s *scriptedBraze) script(deliver func(ctx context.Context, b braze.Batch) braze.Report) {
 	s.mu.Lock()

@@ -97,6 +97,27 @@ func (k *simKafka) drained() bool {
 	return true
 }
 
+// written returns the dead letters so far.
+func (k *simKafka) written() []Letter {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.letters)
+}
+
+// committed returns the group's offsets; a partition without one is missing.
+func (k *simKafka) committed() map[int]int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.commits)
+}
+
+// generations returns how many the group has had.
+func (k *simKafka) generations() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.generation
+}
+
 // simLog is a worker's view of the topic.
 type simLog struct {
 	k *simKafka

@@ -75,7 +75,7 @@ func simulate(t *rapid.T) {
 		time.Sleep(time.Second)
 		world.check(t)
 		if waited > 2*time.Hour {
-			t.Fatalf("not quiet two hours after the last fault: commits %v\n%s", world.kafka.commits, world.describe())
+			t.Fatalf("not quiet two hours after the last fault: commits %v\n%s", world.kafka.committed(), world.describe())
 		}
 	}
 	world.check(t)
@@ -116,14 +116,15 @@ func drawStep(t *rapid.T) step {
 func newSimWorld(setup simSetup) *simWorld {
 	world := &simWorld{
 		setup: setup, kafka: newSimKafka(setup.partitions, simTiming(), setup.seed),
-		newest: make(map[simUser]change), late: make(map[simUser]bool),
-		log: make(map[simUser][]change), sent: make(map[simOwned]int),
+		newest: make(map[simUser]simChange), late: make(map[simUser]bool),
+		log: make(map[simUser][]simChange), sent: make(map[simOwned]int),
 	}
 	world.braze = brazetest.New(brazetest.Options{
 		PartnerKey: "partner-key", APIKey: "data-key", Seed: setup.seed,
 		Bad: func(id catalog.Identifier) bool { return setup.bad[id.Value] },
 	})
 	world.braze.SetFaults(brazetest.Faults{Latency: 20 * time.Millisecond})
+	world.kafka.onCommit = world.committed
 	return world
 }
 
@@ -216,7 +217,7 @@ func (world *simWorld) check(t *rapid.T) {
 	world.mu.Lock()
 	defer world.mu.Unlock()
 	if len(world.problems) > 0 {
-		t.Fatalf("%s", strings.Join(world.problems, "\n"))
+		t.Fatalf("%s\n(%d problems in all)", world.problems[0], len(world.problems))
 	}
 }
 
@@ -225,7 +226,7 @@ func (world *simWorld) check(t *rapid.T) {
 // memory dies with it.
 func (world *simWorld) compare(t *rapid.T) {
 	for key, newest := range world.newest {
-		if world.late[key] && world.kafka.generation > 1 {
+		if world.late[key] && world.kafka.generations() > 1 {
 			continue
 		}
 		id := catalog.Identifier{Kind: catalog.ExternalID, Value: key.user}
@@ -234,7 +235,7 @@ func (world *simWorld) compare(t *rapid.T) {
 			t.Fatalf("%s in %s: Braze says %v, the log says %v\n%s", key.user, key.cohort, got, want, world.describe())
 		}
 	}
-	for _, l := range world.kafka.letters {
+	for _, l := range world.kafka.written() {
 		if !strings.Contains(headersOf(l), `"value":"u0"`) {
 			t.Fatalf("a dead letter about nobody at fault: %s", headersOf(l))
 		}

@@ -30,17 +30,25 @@ type simWorld struct {
 
 	mu sync.Mutex
 	// newest is the newest change of every (cohort, user) in the log.
-	newest map[simUser]change
+	newest map[simUser]simChange
 	// late holds the users of whom an older change came after a newer one.
 	late map[simUser]bool
 	// log holds all changes of a user in the log's order, and sent how far each
 	// owner is with it.
-	log      map[simUser][]change
+	log      map[simUser][]simChange
 	sent     map[simOwned]int
 	problems []string
 }
 
 type simUser struct{ cohort, user string }
+
+// simChange is one change in the log.
+type simChange struct {
+	partition int
+	offset    int64
+	time      int64
+	in        bool
+}
 
 // simOwned is a user in the hands of one owner of their partition.
 type simOwned struct {
@@ -113,6 +121,22 @@ func (world *simWorld) leaves(w *simWorker, b braze.Batch) {
 			return
 		}
 		world.sent[simOwned{owner, key}] = at
+	}
+}
+
+// committed holds an accepted commit to the log: Braze has every user as the
+// newest change before it says, unless a newer one is still to come.
+func (world *simWorld) committed(offsets map[int]int64) {
+	world.mu.Lock()
+	defer world.mu.Unlock()
+	for key, newest := range world.newest {
+		if newest.offset >= offsets[newest.partition] || world.late[key] || world.setup.bad[key.user] {
+			continue
+		}
+		id := catalog.Identifier{Kind: catalog.ExternalID, Value: key.user}
+		if world.braze.Members(key.cohort)[id] != newest.in {
+			world.problems = append(world.problems, fmt.Sprintf("%v is committed past the unsettled %v: %+v", offsets, key, newest))
+		}
 	}
 }
 
@@ -191,10 +215,11 @@ func (world *simWorld) produce(cohort int, in bool, at time.Time, users ...strin
 	for _, u := range users {
 		payload.Users = append(payload.Users, event.Member{UserID: u})
 	}
-	offset := world.kafka.produce(cohort%world.setup.partitions, payload.AppendJSON(nil))
+	partition := cohort % world.setup.partitions
+	offset := world.kafka.produce(partition, payload.AppendJSON(nil))
 	world.mu.Lock()
 	defer world.mu.Unlock()
-	ch := change{time: at.UnixMicro(), offset: offset, in: in}
+	ch := simChange{partition: partition, time: at.UnixMicro(), offset: offset, in: in}
 	for _, u := range users {
 		key := simUser{id, u}
 		world.log[key] = append(world.log[key], ch)

@@ -28,8 +28,8 @@ func TestChangesArriveInOneBatchAfterTheLinger(t *testing.T) {
 		if waited := sent[0].at.Sub(began); waited < time.Second || waited > 1100*time.Millisecond {
 			t.Errorf("the batch left after %v, not after the linger", waited)
 		}
-		if len(r.braze.names) != 1 || r.braze.names[0].Name != "Name of c1" {
-			t.Errorf("named %v", r.braze.names)
+		if len(r.braze.named()) != 1 || r.braze.named()[0].Name != "Name of c1" {
+			t.Errorf("named %v", r.braze.named())
 		}
 	})
 }
@@ -112,7 +112,7 @@ func TestARenamedCohortIsNamedAgain(t *testing.T) {
 		send("A new name", now.Add(10*time.Second))
 		send("A name from before that", now.Add(9*time.Second))
 		var names []string
-		for _, n := range r.braze.names {
+		for _, n := range r.braze.named() {
 			names = append(names, n.Name)
 		}
 		if got := strings.Join(names, ", "); got != "Name of c1, A new name" {
@@ -130,8 +130,8 @@ func TestACohortWithoutANameIsNamedByItsIDAsOfItsFirstMembers(t *testing.T) {
 		r.kafka.produce(0, fmt.Appendf(nil, `{"cohort_id":"c1","in_cohort":true,"computed_time":%d,"users":[{"user_id":"u1"}]}`, at.Unix()))
 		r.settled()
 		want := braze.Naming{CohortID: "c1", Name: "c1", CreatedAt: at.UTC().Truncate(time.Second)}
-		if len(r.braze.names) != 1 || r.braze.names[0] != want {
-			t.Errorf("named %v, want %v", r.braze.names, want)
+		if len(r.braze.named()) != 1 || r.braze.named()[0] != want {
+			t.Errorf("named %v, want %v", r.braze.named(), want)
 		}
 	})
 }
@@ -154,8 +154,8 @@ func TestANamingRequestIsOfTheMomentItLeft(t *testing.T) {
 	g.send(t.Context(), t.Context(), f)
 
 	want := braze.Naming{CohortID: "c1", Name: "First", CreatedAt: first}
-	if len(r.braze.names) != 1 || r.braze.names[0] != want {
-		t.Errorf("named %v, want %v", r.braze.names, want)
+	if len(r.braze.named()) != 1 || r.braze.named()[0] != want {
+		t.Errorf("named %v, want %v", r.braze.named(), want)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestARevokedGenerationFinishesItsRequestsAndCommitsThem(t *testing.T) {
 		if f.delivered != 1 || len(r.braze.sent()) != 1 {
 			t.Errorf("after the drain: %+v, %d requests", f, len(r.braze.sent()))
 		}
-		if got := r.kafka.commits[0]; got < 1 {
+		if got := r.kafka.committed()[0]; got < 1 {
 			t.Errorf("committed %d, not past the delivered change", got)
 		}
 		r.audit()
