@@ -149,9 +149,11 @@ func (g *generation) run(ctx context.Context) {
 
 	<-ctx.Done()
 	began := g.t.Now()
-	// Requests end by their own deadline, which is shorter. This is for the
-	// rest, and leaves time for the last commit.
-	cut := time.AfterFunc(g.t.Timing.DrainTimeout*9/10, stopSending)
+	// Requests end by their own deadline, and none is cut off before: Braze may
+	// apply it until then. This is for the rest, and half of what the drain is
+	// longer is left for the last commit.
+	timeout := g.t.Options.Target.RequestTimeout
+	cut := time.AfterFunc(timeout+(g.t.Timing.DrainTimeout-timeout)/2, stopSending)
 	defer cut.Stop()
 	loops.Wait()
 	g.sends.Wait()

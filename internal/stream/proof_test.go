@@ -55,6 +55,35 @@ func TestNoRequestStartsOnceTheGenerationHasEnded(t *testing.T) {
 	})
 }
 
+// A request that the drain cut off before its own deadline could still be
+// applied by Braze once the next owner has begun to send.
+func TestTheDrainLetsEveryRequestReachItsDeadline(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) {
+			o.Target.RequestTimeout = o.Timing.DrainTimeout - time.Second
+			o.Timing.SessionTimeout, o.Timing.RebalanceTimeout = time.Minute, time.Minute
+		})
+		var cut error
+		r.braze.script(func(ctx context.Context, b braze.Batch) braze.Report {
+			pause(ctx, r.options.Target.RequestTimeout)
+			cut = ctx.Err()
+			return blaming()(ctx, b)
+		})
+		stop := r.run()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		for len(r.braze.sent()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+		if cut != nil {
+			t.Errorf("a request was cut off before its deadline: %v", cut)
+		}
+		if got := r.kafka.committed()[0]; got < 1 {
+			t.Errorf("committed %d: the drain left no time for the last commit", got)
+		}
+	})
+}
+
 func TestARecordThatIsReadInPartIsNotCommitted(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, func(o *Options) {
@@ -145,6 +174,23 @@ func TestAGenerationStartsWhereItShould(t *testing.T) {
 				t.Errorf("starts at %d with backfill to %d, want %d and %d", s.offset, s.backfillEnd, tt.want, tt.backfill)
 			}
 		})
+	}
+}
+
+func TestBackfillStaysBackfillThroughRebalances(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(o *Options) { o.Log = boundedLog{o.Log, Bounds{Next: 200}, 0} })
+	fresh := &generation{t: r.target, gen: &simGeneration{fresh: true}}
+	if _, err := fresh.starts(t.Context(), []Assignment{{Partition: 3, Committed: -1}}); err != nil {
+		t.Fatal(err)
+	}
+	later := &generation{t: r.target, gen: &simGeneration{}}
+	starts, err := later.starts(t.Context(), []Assignment{{Partition: 3, Committed: 50}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := starts[3]; s.offset != 50 || s.backfillEnd != 200 {
+		t.Errorf("starts at %d with backfill to %d, want 50 and 200", s.offset, s.backfillEnd)
 	}
 }
 

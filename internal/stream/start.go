@@ -45,20 +45,31 @@ func (g *generation) starts(ctx context.Context, owned []Assignment) (map[int]st
 		switch {
 		case a.Committed >= 0:
 			s.offset = g.t.clamp(a.Partition, a.Committed, b)
+			s.backfillEnd = g.t.backfill[a.Partition]
 		case !fresh:
 			s.offset = b.First
 		case byTime != nil:
 			s.offset = byTime[a.Partition]
-			s.backfillEnd = b.Next
+			s.backfillEnd = g.t.backfills(a.Partition, b)
 		case g.t.StartFrom.Latest:
 			s.offset = b.Next
 		default:
 			s.offset = b.First
-			s.backfillEnd = b.Next
+			s.backfillEnd = g.t.backfills(a.Partition, b)
 		}
 		starts[a.Partition] = s
 	}
 	return starts, nil
+}
+
+// backfills notes what lies in a partition when a group without commits
+// begins. It stays backfill through this worker's later generations; others who
+// take the partition over count the rest of it as live.
+func (t *Target) backfills(partition int, b Bounds) (end int64) {
+	if _, known := t.backfill[partition]; !known {
+		t.backfill[partition] = b.Next
+	}
+	return t.backfill[partition]
 }
 
 // clamp moves an offset that the log does not have to the earliest record.

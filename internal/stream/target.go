@@ -80,6 +80,8 @@ type Target struct {
 	metrics *targetMetrics
 	// born is where the target's clock begins.
 	born time.Time
+	// backfill is where each partition's backfill ends. It belongs to serve.
+	backfill map[int]int64
 
 	// mu guards all below, and the state of the generation and its feeds.
 	mu     sync.Mutex
@@ -108,8 +110,10 @@ func NewTarget(o Options) (*Target, error) {
 		spent:   letterBudget{perMinute: o.Target.MaxDeadLettersPerMinute},
 		funnel:  newFunnel(),
 		born:    o.Now(),
-		homes:   make(map[string]int),
-		split:   make(map[string]bool),
+
+		backfill: make(map[int]int64),
+		homes:    make(map[string]int),
+		split:    make(map[string]bool),
 	}
 	t.metrics = o.Metrics.target(t)
 	return t, nil
