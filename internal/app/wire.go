@@ -56,7 +56,7 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 			throttle = braze.NewThrottle(t.RateLimit, braze.ThrottleOptions{Now: deps.Now, Rand: deps.Random})
 			throttles[t.CredentialID()] = throttle
 		}
-		client := braze.NewCohorts(braze.Options{
+		destination, namer := newClient(t.API, braze.Options{
 			Target: t.Name, Endpoint: t.Endpoint, Partner: t.Partner, Credentials: credentialsOf(t),
 			RequestTimeout: t.RequestTimeout, Throttle: throttle, Transport: deps.Transport,
 			Metrics: brazeMetrics, Version: deps.Version, Now: deps.Now, Logger: deps.Logger,
@@ -68,7 +68,7 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 			StartFrom: startFrom(cfg.Kafka.StartFrom), Timing: timing(cfg.Kafka),
 			LateWindow: cfg.Delivery.LateWindow, MaxMemory: int64(cfg.Delivery.MaxMemory) / int64(len(cfg.Targets)),
 			Membership: membership, Log: a.broker.Log(), Source: a.broker, Letters: a.broker.Letters(),
-			Destination: client, Throttle: throttle,
+			Destination: destination, Namer: namer, Throttle: throttle,
 			NewBackOff: a.newBackOff,
 			Now:        deps.Now, Logger: deps.Logger, Metrics: streamMetrics, Beats: beats,
 		})
@@ -78,6 +78,16 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 		a.targets = append(a.targets, &runningTarget{Target: target, membership: membership, throttle: throttle})
 	}
 	return nil
+}
+
+// newClient returns the client of an API; namer is nil for the one that names
+// no cohorts.
+func newClient(api catalog.API, o braze.Options) (destination stream.Destination, namer stream.Namer) {
+	if api == catalog.Attributes {
+		return braze.NewAttributes(o), nil
+	}
+	cohorts := braze.NewCohorts(o)
+	return cohorts, cohorts
 }
 
 // credentialsOf reads a target's keys anew at each call, so that one rotated

@@ -1,5 +1,5 @@
-// Package braze talks to Braze: the cohort import API, the classes of its
-// answers, and the throttle that all requests with one credential share. It
+// Package braze talks to Braze: the cohorts API and the attributes API, the
+// classes of their answers, and the throttle that all requests with one credential share. It
 // knows nothing of Kafka.
 package braze
 
@@ -29,7 +29,9 @@ type Item struct {
 // it twice; the caller keeps it to the target's MaxBatch.
 type Batch struct {
 	CohortID string
-	Items    []Item
+	// Attribute is the cohort's custom attribute; the cohorts API has none.
+	Attribute string
+	Items     []Item
 }
 
 // Admit is asked just before each request is written. It waits for the
@@ -61,8 +63,8 @@ type Report struct {
 	Outcomes []Outcome
 	// Faults explains each item that is AtFault, by its index.
 	Faults map[int]Fault
-	// Err is nil exactly when no outcome is Retry. It is an *Error unless
-	// admit refused or the context ended.
+	// Err is nil exactly when no outcome is Retry. It is an *Error unless admit
+	// refused or the context ended.
 	Err error
 }
 

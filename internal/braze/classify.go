@@ -12,23 +12,23 @@ import (
 // texts of https://www.braze.com/docs/partners/isv_partners/cohort_import.
 var aboutRequest = regexp.MustCompile("(?i)(?:^|[^\\w])(?:cohort_id|name|created_at)`? must be|only 1,?000 ")
 
-// judge turns an answer into nil, *Error or *rejected.
-func (a *answer) judge(keys *credentials, whole bool) error {
+// judge turns an answer into nil, *Error, *rejected or *partial.
+func (a *answer) judge(keys *credentials, of *call) error {
 	switch {
 	case a.status == 0:
 		return &Error{Class: Unreachable, Message: keys.redact(a.err.Error()), Err: a.err}
 	case a.status/100 == 2:
-		return a.judgeSuccess(keys)
+		if err := a.judgeSuccess(keys); err != nil {
+			return err
+		}
+		return of.judge(a, keys)
 	}
 	failed := &Error{Class: Unexpected, Status: a.status, Message: keys.message(a.status, a.body)}
 	switch {
-	case a.status == http.StatusRequestEntityTooLarge && !whole:
+	case a.status == http.StatusRequestEntityTooLarge && !of.whole:
 		return &rejected{fault: Fault{Status: a.status, Message: failed.Message}, tooLarge: true}
 	case a.status == http.StatusBadRequest:
-		if !whole && !aboutRequest.MatchString(failed.Message) {
-			return &rejected{fault: Fault{Status: a.status, Message: failed.Message}}
-		}
-		failed.Class = Invalid
+		return of.judge(a, keys)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.status == http.StatusNotFound:
 		failed.Class = Refused
 	case a.status == http.StatusTooManyRequests:
@@ -55,6 +55,27 @@ func (a *answer) judgeSuccess(keys *credentials) error {
 		Class: Unexpected, Status: a.status,
 		Message: "neither an empty answer nor a JSON object: " + keys.message(a.status, a.body),
 	}
+}
+
+// judgeNaming reads the answer to a naming: nothing in it can be left out.
+func judgeNaming(a *answer, keys *credentials) error {
+	if a.status != http.StatusBadRequest {
+		return nil
+	}
+	return &Error{Class: Invalid, Status: a.status, Message: keys.message(a.status, a.body)}
+}
+
+// judgeMembers reads the answer to a change of members: it is about all of it
+// or about the request.
+func judgeMembers(a *answer, keys *credentials) error {
+	if a.status != http.StatusBadRequest {
+		return nil
+	}
+	message := keys.message(a.status, a.body)
+	if aboutRequest.MatchString(message) {
+		return &Error{Class: Invalid, Status: a.status, Message: message}
+	}
+	return &rejected{fault: Fault{Status: a.status, Message: message}}
 }
 
 // looksLikeHTML says that an answer is a page for people.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 )
 
 const (
@@ -18,6 +19,32 @@ const (
 	// in flight.
 	idlePerHost = 64
 )
+
+// Options are what a client takes. Throttle, Transport, Metrics and Logger
+// are the caller's; they may be shared between clients.
+type Options struct {
+	// Target is the target's name, for metrics and logs.
+	Target string
+	// Endpoint is the base URL without a trailing slash, Partner the path
+	// segment of the cohorts API.
+	Endpoint, Partner string
+	// Credentials loads the partner's key, for the cohorts API, and the
+	// customer's. It is called on first use and again after Braze has refused
+	// them.
+	Credentials func() (partnerKey, apiKey string, err error)
+	// RequestTimeout bounds each request, from its admission to the end of
+	// its answer.
+	RequestTimeout time.Duration
+	// Throttle is told what each request brought; the caller asks it.
+	Throttle *Throttle
+	// Transport carries the requests; nil is a transport of the client's own.
+	Transport http.RoundTripper
+	Metrics   *Metrics
+	// Version is this program's, for the User-Agent.
+	Version string
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
 
 // client is what the APIs have in common: one POST at a time, classified,
 // redacted, counted and told to the throttle.
@@ -40,7 +67,12 @@ type call struct {
 	metrics *requestMetrics
 	admit   Admit
 	body    func(*credentials) []byte
-	// whole says that a 400 is about the request, for nothing can be left out.
+	// bearer says that the key travels in a header rather than in the body.
+	bearer bool
+	// judge reads what is the API's own: a 400, and a 2xx that is empty or a
+	// JSON object. It returns nil for a success, *Error, *rejected or *partial.
+	judge func(*answer, *credentials) error
+	// whole says that nothing can be left out to make the request smaller.
 	whole bool
 }
 
@@ -73,8 +105,8 @@ func newClient(o Options) *client {
 	}
 }
 
-// post sends one request. Its error is nil, *Error, *rejected, what admit
-// returned, or ctx's own. The body is made before admit is asked, so that
+// post sends one request. Its error is nil, *Error, *rejected, *partial, what
+// admit returned, or ctx's own. The body is made before admit is asked, so that
 // nothing slow lies between the leave to send and the write; it is not pooled,
 // for a transport may go on reading it after it has returned.
 func (c *client) post(ctx context.Context, call call) error {
@@ -89,6 +121,9 @@ func (c *client) post(ctx context.Context, call call) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
+	if call.bearer {
+		req.Header.Set("Authorization", "Bearer "+keys.api)
+	}
 	if err := call.admit(ctx); err != nil {
 		return err
 	}
@@ -99,7 +134,7 @@ func (c *client) post(ctx context.Context, call call) error {
 		call.metrics.outcomes[outcomeCancelled].Inc()
 		return ctx.Err()
 	}
-	err = a.judge(keys, call.whole)
+	err = a.judge(keys, &call)
 	c.settle(ctx, call, keys, &a, err)
 	return err
 }
@@ -136,7 +171,13 @@ func (c *client) lost(err error) error {
 func (c *client) settle(ctx context.Context, call call, keys *credentials, a *answer, err error) {
 	told := Answer{CohortID: call.cohort, Header: a.header}
 	outcome := outcomeSuccess
-	if err != nil {
+	var some *partial
+	switch {
+	case err == nil:
+	case errors.As(err, &some):
+		// Braze took the request: nothing speaks against its health.
+		outcome = outcomePartial
+	default:
 		outcome = outcomeDivided
 		told.Failure = &Failure{Status: a.status}
 		if failed, ok := errors.AsType[*Error](err); ok {
@@ -146,6 +187,8 @@ func (c *client) settle(ctx context.Context, call call, keys *credentials, a *an
 				c.forget(keys)
 			}
 		}
+	}
+	if err != nil {
 		c.o.Logger.DebugContext(ctx, "request failed", "target", c.o.Target, "cohort_id", call.cohort,
 			"class", outcome, "status", a.status, "error", err)
 	}

@@ -302,7 +302,7 @@ func TestAllMetricsAreThereFromTheStart(t *testing.T) {
 		series[f.GetName()] = len(f.GetMetric())
 	}
 	require.Equal(t, map[string]int{
-		"cohortsync_braze_requests_total": 2 * 9, "cohortsync_braze_request_duration_seconds": 2,
+		"cohortsync_braze_requests_total": 2 * 10, "cohortsync_braze_request_duration_seconds": 2,
 		"cohortsync_braze_rate_limit_limit": 1, "cohortsync_braze_rate_limit_remaining": 1,
 		"cohortsync_braze_held_until_timestamp_seconds": 1, "cohortsync_braze_breaker_open": 1,
 	}, series)

@@ -17,8 +17,8 @@ type rejected struct {
 func (r *rejected) Error() string { return r.fault.Message }
 
 // division searches a batch for the items at fault. try sends the items
-// [from, to) and returns nil, *rejected, or any other error, which ends the
-// search.
+// [from, to) and returns nil, *partial, *rejected, or any other error, which
+// ends the search.
 type division struct {
 	try    func(from, to int) error
 	report Report
@@ -65,6 +65,10 @@ func (d *division) search(from, to int) error {
 		}
 		return nil
 	}
+	if some, ok := errors.AsType[*partial](err); ok {
+		d.settle(from, to, some)
+		return nil
+	}
 	var r *rejected
 	if !errors.As(err, &r) {
 		return err
@@ -95,12 +99,29 @@ func (d *division) single(from, to int, r *rejected) error {
 			return err
 		}
 	}
-	d.report.Outcomes[from] = AtFault
+	d.blame(from, r.fault)
+	return nil
+}
+
+// settle notes what an answer says of each of the items [from, to).
+func (d *division) settle(from, to int, some *partial) {
+	d.accepted = d.accepted || some.passed
+	for i := from; i < to; i++ {
+		if fault, ok := some.faults[i-from]; ok {
+			d.blame(i, fault)
+		} else {
+			d.delivered = true
+			d.report.Outcomes[i] = Delivered
+		}
+	}
+}
+
+func (d *division) blame(item int, fault Fault) {
+	d.report.Outcomes[item] = AtFault
 	if d.report.Faults == nil {
 		d.report.Faults = make(map[int]Fault)
 	}
-	d.report.Faults[from] = r.fault
-	return nil
+	d.report.Faults[item] = fault
 }
 
 // check sends the request without any items.

@@ -29,8 +29,8 @@ func newThrottle() *Throttle {
 		ThrottleOptions{Now: time.Now, Rand: rand.Int64N})
 }
 
-// newClient returns a client in front of the transport, changed by edit.
-func newTestCohorts(transport http.RoundTripper, edit ...func(*Options)) *Cohorts {
+// testOptions are for a client in front of the transport, changed by edit.
+func testOptions(transport http.RoundTripper, edit ...func(*Options)) Options {
 	o := Options{
 		Target: "Test", Endpoint: "https://rest.iad-01.braze.com", Partner: "amplitude",
 		Credentials:    func() (string, string, error) { return partnerKey, dataKey, nil },
@@ -40,7 +40,15 @@ func newTestCohorts(transport http.RoundTripper, edit ...func(*Options)) *Cohort
 	for _, e := range edit {
 		e(&o)
 	}
-	return NewCohorts(o)
+	return o
+}
+
+func newTestCohorts(transport http.RoundTripper, edit ...func(*Options)) *Cohorts {
+	return NewCohorts(testOptions(transport, edit...))
+}
+
+func newTestAttributes(transport http.RoundTripper, edit ...func(*Options)) *Attributes {
+	return NewAttributes(testOptions(transport, edit...))
 }
 
 func newBraze(o brazetest.Options) *brazetest.Server {
@@ -49,7 +57,7 @@ func newBraze(o brazetest.Options) *brazetest.Server {
 }
 
 func batchOf(n int) Batch {
-	b := Batch{CohortID: "c1", Items: make([]Item, n)}
+	b := Batch{CohortID: "c1", Attribute: "cohort_c1", Items: make([]Item, n)}
 	for i := range b.Items {
 		b.Items[i] = Item{Identifier: user(i), Remove: i%3 == 1}
 	}

@@ -6,16 +6,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// The label values of requests. outcomeDivided is a 400 or 413 that was
-// answered by dividing the batch, outcomeCancelled a request that the caller
-// ended.
+// The label values of requests. outcomePartial is an answer that names the
+// items at fault, outcomeDivided one that was answered by dividing the batch,
+// outcomeCancelled a request that the caller ended.
 const (
 	outcomeSuccess   = "success"
+	outcomePartial   = "partial"
 	outcomeDivided   = "divided"
 	outcomeCancelled = "cancelled"
 
 	endpointNaming  = "cohorts"
 	endpointMembers = "users"
+	endpointTrack   = "track"
 )
 
 // Metrics are the metrics of all clients and throttles of a process.
@@ -64,7 +66,7 @@ func (m *Metrics) of(target, endpoint string) requestMetrics {
 		outcomes: make(map[string]prometheus.Counter),
 		duration: m.duration.WithLabelValues(target, endpoint),
 	}
-	all := []string{outcomeSuccess, outcomeDivided, outcomeCancelled}
+	all := []string{outcomeSuccess, outcomePartial, outcomeDivided, outcomeCancelled}
 	for c := Unreachable; c <= Invalid; c++ {
 		all = append(all, c.String())
 	}

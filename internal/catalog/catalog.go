@@ -50,6 +50,26 @@ type Rule struct {
 	Label string
 }
 
+// API is one of Braze's two ways to keep a cohort's members.
+type API string
+
+// Cohorts is the partner API that names cohorts and changes their members;
+// Attributes keeps one boolean custom attribute for each cohort.
+const (
+	Cohorts    API = "cohorts"
+	Attributes API = "attributes"
+)
+
+// MaxBatch is how many identifiers Braze takes in one request
+// (https://www.braze.com/docs/partners/isv_partners/cohort_import and
+// https://www.braze.com/docs/api/endpoints/user_data/post_user_track).
+func (a API) MaxBatch() int {
+	if a == Attributes {
+		return 75
+	}
+	return 1000
+}
+
 // Send says how many of a user's identifiers are sent.
 type Send string
 
@@ -75,8 +95,16 @@ type Target struct {
 	Slug string
 	// Endpoint is the base URL of the REST API, without a trailing slash.
 	Endpoint string
-	// Partner is the path segment of the partner API.
-	Partner        string
+	API      API
+	// Partner is the path segment of the cohorts API; empty for the other.
+	Partner string
+	// Attribute is the template of the custom attributes' names; empty for the
+	// cohorts API.
+	Attribute string
+	// ReorderGuard is how long an identifier is not sent again after Braze's
+	// last answer about it, for Braze may reorder what it takes asynchronously.
+	// Zero for the cohorts API.
+	ReorderGuard   time.Duration
 	Identifiers    []Rule
 	Send           Send
 	RequestTimeout time.Duration
@@ -88,6 +116,15 @@ type Target struct {
 	// MaxDeadLettersPerMinute locks the target when more changes than that
 	// would go to the dead-letter topic within a minute.
 	MaxDeadLettersPerMinute int
+}
+
+// RequestsPerCohort is how many requests of one cohort may be in flight: one on
+// the cohorts API, where Braze answers 423 to a second.
+func (t *Target) RequestsPerCohort() int {
+	if t.API == Attributes {
+		return t.MaxInFlight
+	}
+	return 1
 }
 
 // Wildcard is the cohort id of a sync that takes every cohort which no other

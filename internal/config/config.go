@@ -121,7 +121,7 @@ type SASL struct {
 // Target is a Braze destination with its credentials.
 type Target struct {
 	catalog.Target
-	API              string
+	// PartnerAPIKey is empty for the attributes API.
 	PartnerAPIKey    Secret
 	APIKey           Secret
 	AllowAnyEndpoint bool
@@ -167,13 +167,13 @@ func defaults() Config {
 	}
 }
 
-// defaultTarget returns a target with every default set. The rate limit is
-// that of Braze's cohort endpoint for most customers: 250,000 an hour shared
-// with other endpoints, of which 70 may come at once.
+// defaultTarget returns a target with every default of the cohorts API set. The
+// rate limit is that of Braze's cohort endpoint for most customers: 250,000 an
+// hour, of which 70 may come at once.
 func defaultTarget() Target {
 	return Target{
-		API: "cohorts",
 		Target: catalog.Target{
+			API:                     catalog.Cohorts,
 			Partner:                 "amplitude",
 			Send:                    catalog.SendAll,
 			RequestTimeout:          15 * time.Second,

@@ -139,6 +139,37 @@ func TestPrintedConfigurationsMeanTheSame(t *testing.T) {
 	require.Equal(t, once.String(), again.String())
 }
 
+func TestTheAttributesAPIHasDefaultsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	c := parsed(t, attributes("")+"syncs: [{cohort_id: c1, target: A, linger: 0}]\n")
+	a := c.Targets[0]
+	require.Equal(t, catalog.Limit{Requests: 3000, Per: 3 * time.Second, Burst: 70}, a.RateLimit)
+	require.Equal(t, 75, a.MaxBatch)
+	require.Equal(t, time.Second, a.ReorderGuard)
+	require.Equal(t, "cohort_{cohort_id}", a.Attribute)
+	require.Empty(t, a.Partner)
+	require.Zero(t, c.Syncs[0].Linger)
+
+	given := parsed(t, attributes("rate_limit: {requests: 9}\n    max_batch: 5\n    reorder_guard: 2s\n    attribute: in_{sync}")).Targets[0]
+	require.Equal(t, catalog.Limit{Requests: 9, Per: 3 * time.Second, Burst: 70}, given.RateLimit)
+	require.Equal(t, 5, given.MaxBatch)
+	require.Equal(t, 2*time.Second, given.ReorderGuard)
+	require.Equal(t, "in_{sync}", given.Attribute)
+
+	var once, again bytes.Buffer
+	require.NoError(t, c.Print(&once))
+	require.Contains(t, once.String(), "linger: 0s")
+	require.NotContains(t, once.String(), "partner")
+	require.NoError(t, parsed(t, once.String()).Print(&again))
+	require.Equal(t, once.String(), again.String())
+}
+
+func TestOneKeyOnTwoAPIsIsTwoCredentials(t *testing.T) {
+	t.Parallel()
+	c := parsed(t, valid+more(attributes("")))
+	require.NotEqual(t, c.Targets[0].CredentialID(), c.Targets[1].CredentialID())
+}
+
 func TestPlainSecretsArePrintedRedacted(t *testing.T) {
 	t.Parallel()
 	c, warnings, err := Parse("f", []byte(strings.Replace(valid, "${env:A}", "s3cret", 1)), keysSet())

@@ -9,12 +9,12 @@ import (
 	"cohortsync/internal/catalog"
 )
 
-// CredentialID names the target's endpoint and credentials, so that those who
-// share them can share one throttle: the beginning of a hash of the secrets as
+// CredentialID names the target's API, endpoint and credentials, so that those
+// who share them can share one throttle, for Braze limits each API by itself: the beginning of a hash of the secrets as
 // they resolve now, else of the references. It is safe to log.
 func (t Target) CredentialID() string {
 	h := sha256.New()
-	for _, part := range []string{t.Endpoint, t.Partner, t.PartnerAPIKey.resolvedOrText(), t.APIKey.resolvedOrText()} {
+	for _, part := range []string{string(t.API), t.Endpoint, t.Partner, t.PartnerAPIKey.resolvedOrText(), t.APIKey.resolvedOrText()} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
@@ -52,7 +52,7 @@ func (c *Config) checkCredentials() Problems {
 	var found Problems
 	ids := make([]string, len(c.Targets))
 	for i, t := range c.Targets {
-		if t.Endpoint == "" || t.PartnerAPIKey.IsZero() || t.APIKey.IsZero() {
+		if t.Endpoint == "" || t.API == catalog.Cohorts && t.PartnerAPIKey.IsZero() || t.APIKey.IsZero() {
 			continue
 		}
 		ids[i] = t.CredentialID()
@@ -66,7 +66,7 @@ func (c *Config) checkCredentials() Problems {
 				"give both the same rate_limit: Braze counts them together"))
 		}
 		for ; j < i; j++ {
-			if ids[j] == ids[i] {
+			if ids[j] == ids[i] && t.API == catalog.Cohorts {
 				found = append(found, c.checkPair(c.Targets[j], c.Targets[i])...)
 			}
 		}

@@ -28,9 +28,9 @@ func (c *draft) keys() []key {
 		{"kafka", "The log and the consumer groups.", true, block(kafkaKeys(&c.Kafka))},
 		{"braze", "The older form with a single target, named Default: a target's keys without name.", false, block(targetKeys(&c.braze)[1:])},
 		{"targets", "The Braze destinations.", false, list[Target]{&c.Targets, defaultTarget, func(t *Target) value { return block(targetKeys(t)) }, true}},
-		{"syncs", "The cohorts to send, each to one target.", false, list[catalog.Sync]{&c.Syncs, func() catalog.Sync { return catalog.Sync{} }, func(s *catalog.Sync) value { return block(syncKeys(s)) }, false}},
+		{"syncs", "The cohorts to send, each to one target.", false, list[catalog.Sync]{&c.Syncs, func() catalog.Sync { return catalog.Sync{Linger: unset} }, func(s *catalog.Sync) value { return block(syncKeys(s)) }, false}},
 		{"delivery", "How changes wait for each other.", false, block{
-			{"linger", "How long a change may wait for others to share its request; the default of every sync.", false, duration(&c.Delivery.Linger)},
+			{"linger", "How long a change may wait for others to share its request; the default of every sync.", false, linger(&c.Delivery.Linger)},
 			{"late_window", "How long a feed remembers what it delivered, to drop older changes that come late.", false, duration(&c.Delivery.LateWindow)},
 			{"max_memory", "The most memory for pending changes and late memory; then reading stops.", false, amount(&c.Delivery.MaxMemory)},
 		}},
@@ -79,10 +79,10 @@ func targetKeys(t *Target) []key {
 	return []key{
 		{"name", "The target's name. It never changes: the consumer group hangs on it.", true, words(&t.Name, "want a name, such as US Production", anything)},
 		{"endpoint", "The REST endpoint of the Braze cluster.", true, words(&t.Endpoint, wantEndpoint, anything)},
-		{"api", "The Braze API to use.", false, oneOf(&t.API, []string{"cohorts"}, "attributes")},
-		{"partner", "The partner's name in the API's path.", false, words(&t.Partner, "want lower-case letters, digits, dashes and underscores", checkPartner)},
-		{"partner_api_key", "The key that Braze gave the partner: ${env:NAME} or ${file:PATH}.", true, secret{&t.PartnerAPIKey, false}},
-		{"api_key", "The data import key of the workspace: ${env:NAME} or ${file:PATH}.", true, secret{&t.APIKey, false}},
+		{"api", "The Braze API to use: the partner's cohorts, or one custom attribute for each cohort.", false, oneOf(&t.API, []catalog.API{catalog.Cohorts, catalog.Attributes})},
+		{"partner", "The partner's name in the path of the cohorts API.", false, words(&t.Partner, "want lower-case letters, digits, dashes and underscores", checkPartner)},
+		{"partner_api_key", "The key that Braze gave the partner, for the cohorts API: ${env:NAME} or ${file:PATH}.", false, secret{&t.PartnerAPIKey, false}},
+		{"api_key", "The workspace's data import key or, for the attributes API, a REST API key: ${env:NAME} or ${file:PATH}.", true, secret{&t.APIKey, false}},
 		{"identifiers", "Which event property becomes which Braze identifier.", true, list[catalog.Rule]{&t.Identifiers, func() catalog.Rule { return catalog.Rule{} }, func(r *catalog.Rule) value { return block(ruleKeys(r)) }, true}},
 		{"send", "Whether to send every identifier that is present or those of the first rule that has any.", false, oneOf(&t.Send, []catalog.Send{catalog.SendAll, catalog.SendFirst})},
 		{"request_timeout", "How long one request may take.", false, duration(&t.RequestTimeout)},
@@ -91,12 +91,12 @@ func targetKeys(t *Target) []key {
 			{"per", "In how long.", false, duration(&t.RateLimit.Per)},
 			{"burst", "How many of them at once.", false, whole{&t.RateLimit.Burst, 1, 0}},
 		}},
-		{"max_batch", "The most identifiers in one request; Braze takes 1000.", false, whole{&t.MaxBatch, 1, 1000}},
+		{"max_batch", "The most identifiers in one request; Braze takes 1000 of cohorts and 75 of attributes.", false, whole{&t.MaxBatch, 1, 1000}},
 		{"max_in_flight", "The most requests at once.", false, whole{&t.MaxInFlight, 1, 0}},
 		{"max_dead_letters_per_minute", "More dead letters than this in a minute lock the target.", false, whole{&t.MaxDeadLettersPerMinute, 1, 0}},
 		{"allow_any_endpoint", "Takes any http or https URL as the endpoint, for a simulator or a proxy.", false, boolean{&t.AllowAnyEndpoint}},
-		{"attribute", "The custom attribute of a cohort.", false, unbuilt{}},
-		{"reorder_guard", "The attributes API's guard.", false, unbuilt{}},
+		{"attribute", "The name of a cohort's custom attribute, for the attributes API; {cohort_id} and {sync} stand for those. cohort_{cohort_id} unless given.", false, words(&t.Attribute, wantAttribute, checkAttribute)},
+		{"reorder_guard", "How long an identifier is not sent again after Braze's answer, for the attributes API; 1s unless given.", false, given(duration(&t.ReorderGuard), 1)},
 	}
 }
 
@@ -115,7 +115,7 @@ func syncKeys(s *catalog.Sync) []key {
 		{"cohort_id", `The cohort's id in the events; "*" takes every cohort that no other sync of the target names.`, true, words(&s.CohortID, `want a cohort id or "*", in quotes`, anything)},
 		{"target", "The target's name; Default unless given.", false, words(&s.Target, "want the name of a target", anything)},
 		{"cadence", "When to send.", false, oneOf(&cadence, []string{"real_time"}, "scheduled", "one_time")},
-		{"linger", "How long a change may wait for others to share its request; delivery.linger unless given.", false, linger(&s.Linger)},
+		{"linger", "How long a change may wait for others to share its request; delivery.linger unless given.", false, given(linger(&s.Linger), 0)},
 		{"every", "The schedule.", false, unbuilt{}},
 		{"cron", "The schedule.", false, unbuilt{}},
 		{"timezone", "The schedule's time zone.", false, unbuilt{}},
@@ -126,6 +126,9 @@ const (
 	wantTopic    = "want letters, digits, dots, dashes and underscores, at most 249"
 	wantFile     = "want the path of a PEM file"
 	wantProperty = "want user_id, device_id or user_properties.<path>"
+	// defaultAttribute is the template of attributes' names.
+	defaultAttribute = "cohort_" + catalog.CohortIDPlaceholder
+	wantAttribute    = "want a name with {cohort_id} or {sync}, such as " + defaultAttribute
 )
 
 var (
@@ -176,6 +179,14 @@ func checkProperty(s string) string {
 	return ""
 }
 
+func checkAttribute(s string) string {
+	rest := strings.NewReplacer(catalog.CohortIDPlaceholder, "", catalog.SyncPlaceholder, "").Replace(s)
+	if strings.ContainsAny(rest, "{}") {
+		return strconv.Quote(s) + " has a placeholder that is not known"
+	}
+	return ""
+}
+
 func kind(to *catalog.Kind) value {
 	kinds := map[string]catalog.Kind{}
 	for _, k := range []catalog.Kind{catalog.ExternalID, catalog.DeviceID, catalog.UserAlias} {
@@ -199,16 +210,34 @@ func kind(to *catalog.Kind) value {
 	}
 }
 
-// linger is a duration without a default of its own.
+// linger is a duration that may be nothing.
 func linger(to *time.Duration) value {
 	v := duration(to).(text[time.Duration])
-	v.format = func(d time.Duration) string {
-		if d == 0 {
+	v.want, v.numbers = "want a time with its unit, such as 500ms or 1s, or 0", true
+	v.parse = func(s string) (time.Duration, string) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return 0, strconv.Quote(s) + " is not a duration"
+		}
+		return d, ""
+	}
+	v.more = map[string]any{"pattern": `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`}
+	return v
+}
+
+// unset is the time of a key without a default of its own that is not given.
+const unset time.Duration = -1
+
+// given shows nothing of a time below least: it is not given.
+func given(v value, least time.Duration) value {
+	t := v.(text[time.Duration])
+	t.format = func(d time.Duration) string {
+		if d < least {
 			return ""
 		}
 		return formatDuration(d)
 	}
-	return v
+	return t
 }
 
 func level(to *slog.Level) value {

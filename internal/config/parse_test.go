@@ -79,8 +79,10 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 		"no value":                    {kafka("group:"), "4:3: kafka.group: has no value"},
 		"reference outside a secret":  {kafka(`group: "${env:G}"`), "4:10: kafka.group: is a reference, which only secrets may be"},
 		"bad duration":                {valid + "delivery: {linger: soon}\n", `10:20: delivery.linger: "soon" is not a duration`},
-		"duration without a unit":     {valid + "delivery: {linger: 5}\n", "10:20: delivery.linger: is a number to YAML"},
-		"duration of nothing":         {valid + "delivery: {linger: 0s}\n", "10:20: delivery.linger: must be more than nothing"},
+		"linger without a unit":       {valid + "delivery: {linger: 5}\n", `10:20: delivery.linger: "5" is not a duration`},
+		"negative linger":             {valid + "delivery: {linger: -1s}\n", `10:20: delivery.linger: "-1s" is not a duration; want a time with its unit, such as 500ms or 1s, or 0`},
+		"duration without a unit":     {valid + "delivery: {late_window: 5}\n", "10:25: delivery.late_window: is a number to YAML"},
+		"duration of nothing":         {valid + "delivery: {late_window: 0s}\n", "10:25: delivery.late_window: must be more than nothing"},
 		"bad amount":                  {valid + "delivery: {max_memory: lots}\n", `10:24: delivery.max_memory: "lots" is not an amount`},
 		"too little memory":           {valid + "delivery: {max_memory: 5}\n", "10:24: delivery.max_memory: is too little"},
 		"too much memory":             {valid + "delivery: {max_memory: 9999999999GiB}\n", "10:24: delivery.max_memory: is too much"},
@@ -126,9 +128,22 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 		"drain not before session":    {kafka("drain_timeout: 27s"), "4:18: kafka.drain_timeout: is not shorter than min(session_timeout, rebalance_timeout) - heartbeat_interval; want less than 27s"},
 		"heartbeat not in session":    {kafka("heartbeat_interval: 30s"), "4:23: kafka.heartbeat_interval: is not shorter than session_timeout"},
 		"lease too short":             {kafka("commit_interval: 7s"), "6:5: targets[0].request_timeout: leaves a lease of 12s"},
-		"attributes API":              {onA("api: attributes"), `10:10: targets[0].api: "attributes" is not supported in this version`},
-		"attribute":                   {onA("attribute: x"), "10:16: targets[0].attribute: is not supported in this version"},
-		"reorder guard":               {onA("reorder_guard: 1s"), "10:20: targets[0].reorder_guard: is not supported in this version"},
+		"missing partner key":         {target("    partner_api_key: ${env:P}\n", ""), "5:5: targets[0].partner_api_key: is missing; add partner_api_key"},
+		"attribute on cohorts":        {onA("attribute: x_{cohort_id}"), "10:16: targets[0].attribute: is for the attributes API only"},
+		"reorder guard on cohorts":    {onA("reorder_guard: 1s"), "10:20: targets[0].reorder_guard: is for the attributes API only"},
+		"unknown API":                 {onA("api: email"), `10:10: targets[0].api: "email" is not known; want cohorts or attributes`},
+		"partner key on attributes":   {attributes("partner_api_key: ${env:P}"), "10:22: targets[0].partner_api_key: is for the cohorts API only"},
+		"partner on attributes":       {attributes("partner: me"), "10:14: targets[0].partner: is for the cohorts API only"},
+		"device_id on attributes":     {strings.Replace(attributes(""), "to: external_id", "to: device_id", 1), "9:39: targets[0].identifiers[0].to: is an identifier that the attributes API does not take"},
+		"max_batch on attributes":     {attributes("max_batch: 76"), "10:16: targets[0].max_batch: is too high for the attributes API; want a whole number from 1 to 75"},
+		"unknown placeholder":         {attributes(`attribute: "x_{cohort_name}"`), `10:16: targets[0].attribute: "x_{cohort_name}" has a placeholder that is not known`},
+		"one attribute for all":       {attributes("attribute: member") + "syncs: [{cohort_id: '*', target: A}]\n", "11:9: syncs[0]: would write every cohort to one attribute"},
+		"one attribute for two":       {attributes("attribute: member") + "syncs: [{cohort_id: a, target: A}, {cohort_id: b, target: A}]\n", `11:36: syncs[1]: writes the attribute "member", as syncs[0] does with the same credentials`},
+		"attribute of two targets":    {attributes("") + more(attributes("")) + "syncs: [{cohort_id: a, target: A}, {cohort_id: a, target: B}]\n", `17:36: syncs[1]: writes the attribute "cohort_a", as syncs[0] does`},
+		"attribute of a wildcard":     {attributes("") + more(attributes("")) + "syncs: [{cohort_id: a, target: A}, {cohort_id: '*', target: B}]\n", `17:36: syncs[1]: writes the attribute "cohort_a", as target "A" does`},
+		"attribute of two wildcards":  {attributes("") + more(attributes("")) + "syncs: [{cohort_id: '*', target: A}, {cohort_id: '*', target: B}]\n", `17:38: syncs[1]: writes the attribute "cohort_*", as syncs[0] does`},
+		"attribute too long":          {attributes("attribute: "+strings.Repeat("é", 255)+"_{sync}") + "syncs: [{cohort_id: a, target: A}]\n", "11:9: syncs[0]: writes an attribute whose name is longer than 255 characters"},
+		"attribute of Braze's own":    {attributes("attribute: '{sync}'") + "syncs: [{cohort_id: a, name: Email, target: A}]\n", "11:9: syncs[0]: writes an attribute whose name is a field of Braze's own"},
 		"notify":                      {valid + "notify:\n  to: [a@b]\n", "11:3: notify: is not supported in this version"},
 		"scheduled sync":              {syncs("  - {cohort_id: c, target: A, cadence: scheduled}\n"), `11:40: syncs[0].cadence: "scheduled" is not supported`},
 		"one-time sync":               {syncs("  - {cohort_id: c, target: A, cadence: one_time}\n"), `11:40: syncs[0].cadence: "one_time" is not supported`},
@@ -171,6 +186,18 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 			require.NotContains(t, all.Error(), "me:pw")
 		})
 	}
+}
+
+// attributes is a file whose target A is of the attributes API, with one more
+// line.
+func attributes(line string) string {
+	target := strings.Replace(targetA, "    partner_api_key: ${env:P}\n", "", 1) + "    " + line + "\n"
+	return kafkaBlock + "targets:\n" + strings.Replace(target, "endpoint:", "api: attributes\n    endpoint:", 1)
+}
+
+// more is the target of a file once more, named B.
+func more(file string) string {
+	return strings.Replace(strings.TrimPrefix(file, kafkaBlock+"targets:\n"), "name: A", "name: B", 1)
 }
 
 func braze(key string) string {

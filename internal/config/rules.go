@@ -19,7 +19,9 @@ func (c *draft) complete(file *positions) {
 		c.owners = slices.Insert(c.owners, 0, "braze")
 	}
 	for i := range c.Targets {
-		c.Targets[i].Slug = slug(c.Targets[i].Name)
+		t := &c.Targets[i]
+		t.Slug = slug(t.Name)
+		completeAttributes(t, func(key string) bool { return file.has(join(c.owners[i], key)) })
 	}
 	if c.Kafka.DeadLetterTopic == "" && c.Kafka.Topic != "" {
 		c.Kafka.DeadLetterTopic = c.Kafka.Topic + ".dead-letter"
@@ -46,7 +48,7 @@ func (c *draft) completeSync(s *catalog.Sync, path string, file *positions) {
 func (c *Config) check() Problems {
 	var found Problems
 	for _, rule := range []func() Problems{
-		c.checkKafka, c.checkTimes, c.checkTargets, c.checkIdentifiers, c.checkSyncs, c.checkCredentials,
+		c.checkKafka, c.checkTimes, c.checkTargets, c.checkIdentifiers, c.checkSyncs, c.checkAPIs, c.checkCredentials, c.checkAttributes,
 	} {
 		found = append(found, rule()...)
 	}

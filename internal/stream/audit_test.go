@@ -24,7 +24,7 @@ func (t *Target) audit() error {
 }
 
 func (g *generation) audit() error {
-	pending, used := 0, int64(len(g.feeds)*g.memory.fetch)
+	pending, used := 0, int64(len(g.feeds)*g.memory.fetch)+int64(g.cooling.length())*coolingCost
 	for _, f := range g.feeds {
 		used += int64(f.tracker.length) * markCost
 		inFeed := 0
@@ -38,7 +38,7 @@ func (g *generation) audit() error {
 				}
 				if e.waiting() {
 					inFeed++
-					if !e.flying {
+					if !e.flying && !e.cooling {
 						queued++
 					}
 					if e.offset < f.tracker.first() {

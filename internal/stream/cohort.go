@@ -13,6 +13,12 @@ type cohort struct {
 	feed *feed
 	sync *catalog.Sync
 	turn *turn
+	// attribute is the cohort's custom attribute, and unfit says that it must
+	// not be written; both for the attributes API only.
+	attribute string
+	unfit     bool
+	// nameless says that the target's API does not name cohorts.
+	nameless bool
 
 	entries map[string]*entry
 	// queue holds the waiting entries that are not flying, oldest first.
@@ -38,12 +44,17 @@ type cohort struct {
 	warnedTime bool
 }
 
-// turn is the right to have a request of a cohort in flight. The feeds of one
-// worker share it: a cohort that turns up in a second partition still has one
-// request in flight, as Braze demands.
+// turn is the right to have a request of a cohort in flight: one on the cohorts
+// API, which answers 423 to a second. The feeds of one worker share it, for a
+// cohort may turn up in a second partition. Then there is one in flight whatever
+// the API, for one user may be in both.
 type turn struct {
-	busy    bool
-	cohorts []*cohort
+	inFlight, most int
+	cohorts        []*cohort
+}
+
+func (t *turn) taken() bool {
+	return t.inFlight >= t.most || len(t.cohorts) > 1 && t.inFlight > 0
 }
 
 // label is the cohort's name for Braze. The id stands in for a missing name.
@@ -54,7 +65,7 @@ func (c *cohort) label() string {
 	return c.name
 }
 
-func (c *cohort) needsNaming() bool { return c.named != c.label() }
+func (c *cohort) needsNaming() bool { return !c.nameless && c.named != c.label() }
 
 // callIt notes the name that a record gives the cohort, unless a newer record
 // has named it.
@@ -78,7 +89,7 @@ func (c *cohort) callIt(name []byte, at change) {
 // where that is later. A cohort of ten million whose changes all came at once
 // would otherwise stay the oldest until its last batch.
 func (c *cohort) due(maxBatch int) (at, deadline int64, ok bool) {
-	if c.turn.busy {
+	if c.turn.taken() {
 		return 0, 0, false
 	}
 	linger := int64(c.sync.Linger)

@@ -77,14 +77,18 @@ func (g *generation) step(ctx, sending context.Context) (wait time.Duration, thr
 // choose returns the cohort whose request may leave now, or how long to wait
 // at most before looking again.
 func (g *generation) choose(now time.Time) (*cohort, time.Duration) {
+	g.thaw(g.t.clock(now))
 	if g.inFlight >= g.t.Options.Target.MaxInFlight || !g.lease.valid(now) {
 		return nil, BeatEvery
 	}
 	clock := g.t.clock(now)
+	if wait := g.quietUntil - clock; wait > 0 {
+		return nil, time.Duration(wait)
+	}
 	if l := g.t.lock; l != nil {
 		return g.chooseProbe(l, clock)
 	}
-	c, at := g.schedule.next(clock)
+	c, at := g.next(clock)
 	if c != nil {
 		return c, 0
 	}
@@ -104,10 +108,15 @@ func (g *generation) chooseProbe(l *lock, clock int64) (*cohort, time.Duration) 
 	if wait := l.probeAt - clock; wait > 0 {
 		return nil, time.Duration(wait)
 	}
-	if c := l.refused; c != nil && c.queue.length > 0 && !c.turn.busy {
-		return c, 0
+	if c := l.refused; c != nil && !c.turn.taken() {
+		if c.queue.length > 0 {
+			return c, 0
+		}
+		if rest := g.cooling.next(); rest != 0 {
+			return nil, time.Duration(rest - clock)
+		}
 	}
-	c, at := g.schedule.next(clock)
+	c, at := g.next(clock)
 	if c != nil {
 		l.refused = c
 		return c, 0
@@ -126,13 +135,15 @@ type flight struct {
 	// naming names the cohort, or is nil. It is a copy, for the feed may learn
 	// of a newer name while the request is under way.
 	naming *braze.Naming
+	// probe says that it left while the target was locked.
+	probe bool
 }
 
 // launch takes the next request out of a cohort. A cohort is named before its
 // first members and whenever its name has changed.
 func (g *generation) launch(c *cohort, now time.Time) *flight {
 	clock := g.t.clock(now)
-	f := &flight{cohort: c}
+	f := &flight{cohort: c, probe: g.t.lock != nil}
 	if c.needsNaming() {
 		f.naming = c.namingRequest()
 	} else {
@@ -142,7 +153,7 @@ func (g *generation) launch(c *cohort, now time.Time) *flight {
 		g.t.metrics.batchSize.Observe(float64(len(f.items)))
 		c.sent = clock
 	}
-	c.turn.busy = true
+	c.turn.inFlight++
 	g.inFlight++
 	g.reschedule(c, clock)
 	return f

@@ -192,35 +192,25 @@ func (f *feed) changes(ctx context.Context, r *Record, ev *event.Event) bool {
 	m := f.tracker.track(r.Offset, r.Time.UnixMilli())
 	f.g.memory.used += markCost
 	if route == nil {
-		t.funnel.skip(reasonUnsynced, len(ev.Users))
-		f.settle(m)
+		f.skip(m, reasonUnsynced, ev)
 		t.mu.Unlock()
 		return true
 	}
 	c := f.cohort(ev.CohortID, route)
-	ch := change{time: ev.Time, offset: r.Offset, stamp: m.stamp, mark: m, in: ev.InCohort}
-	c.callIt(ev.CohortName, ch)
-	all := true
-	for i := range ev.Users {
-		f.keys = f.mapper.Map(&ev.Users[i], f.keys[:0])
-		for k := range f.keys {
-			if key := &f.keys[k]; key.Skip != mapping.SkipNone {
-				t.funnel.skip(key.Skip.String(), 1)
-			} else if all = f.insert(ctx, c, key.Bytes, ch, now); !all {
-				break
-			}
-		}
-		if !all {
-			break
-		}
-	}
-	if all {
-		// A record that was cut short keeps the reader's hold, and with it the
-		// offset: nobody may commit past users that were never looked at.
-		f.settle(m)
-	}
-	f.g.schedule.update(c, now)
 	told := f.oddities(c, ev)
+	all := true
+	if c.unfit {
+		f.skip(m, reasonBadAttribute, ev)
+	} else {
+		ch := change{time: ev.Time, offset: r.Offset, stamp: m.stamp, mark: m, in: ev.InCohort}
+		c.callIt(ev.CohortName, ch)
+		if all = f.insertAll(ctx, c, ev.Users, ch, now); all {
+			// A record that was cut short keeps the reader's hold, and with it the
+			// offset: nobody may commit past users that were never looked at.
+			f.settle(m)
+		}
+		f.g.schedule.update(c, now)
+	}
 	t.mu.Unlock()
 
 	f.g.wake()
@@ -228,6 +218,28 @@ func (f *feed) changes(ctx context.Context, r *Record, ev *event.Event) bool {
 		tell()
 	}
 	return all
+}
+
+// skip settles a record whose users are all skipped for one reason.
+func (f *feed) skip(m *mark, reason string, ev *event.Event) {
+	f.g.t.funnel.skip(reason, len(ev.Users))
+	f.settle(m)
+}
+
+// insertAll puts a change of every user to the pending set. It returns false
+// when ctx ended first.
+func (f *feed) insertAll(ctx context.Context, c *cohort, users []event.User, ch change, now int64) bool {
+	for i := range users {
+		f.keys = f.mapper.Map(&users[i], f.keys[:0])
+		for k := range f.keys {
+			if key := &f.keys[k]; key.Skip != mapping.SkipNone {
+				f.g.t.funnel.skip(key.Skip.String(), 1)
+			} else if !f.insert(ctx, c, key.Bytes, ch, now) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // insert puts one change to the pending set, waiting for room where it must.

@@ -25,11 +25,15 @@ type funnel struct {
 	skipped  map[string]uint64
 }
 
-// reasonUnsynced is why a user of a cohort without a sync is skipped.
-const reasonUnsynced = "unsynced_cohort"
+// Why the users of a whole cohort are skipped: it has no sync, or its custom
+// attribute must not be written.
+const (
+	reasonUnsynced     = "unsynced_cohort"
+	reasonBadAttribute = "bad_attribute"
+)
 
 func newFunnel() funnel {
-	f := funnel{skipped: map[string]uint64{reasonUnsynced: 0}}
+	f := funnel{skipped: map[string]uint64{reasonUnsynced: 0, reasonBadAttribute: 0}}
 	for _, reason := range mapping.Skips() {
 		f.skipped[reason.String()] = 0
 	}

@@ -30,7 +30,11 @@ type generation struct {
 
 	memory memory
 	// late holds the remembered entries, the one settled first in front.
-	late entries
+	late    entries
+	cooling cooling
+	// quietUntil is when the first request may leave, by the target's clock: the
+	// last owner may have had an answer just before it went.
+	quietUntil int64
 }
 
 // boundsEvery is how often the bounds of the log are asked for.
@@ -52,7 +56,9 @@ func (t *Target) serve(ctx context.Context, gen Generation) {
 		turns:    make(map[string]*turn),
 		lease:    newLease(t.Timing, t.Options.Target.RequestTimeout),
 		memory:   newMemory(t.MaxMemory),
+		cooling:  cooling{guard: int64(t.Options.Target.ReorderGuard)},
 	}
+	g.quietUntil = t.clock(t.Now()) + g.cooling.guard
 	t.enter(g)
 	defer t.leave(g)
 	if g.begin(ctx, owned) {

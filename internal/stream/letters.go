@@ -139,7 +139,7 @@ func (g *generation) buryFaults(ctx, sending context.Context, f *flight, faults 
 	if !allowed {
 		tell = t.refuse(f.cohort, lockDeadLetters, t.clock(now), errTooManyLetters)
 		for _, i := range faults {
-			g.putBack(f, &f.items[i])
+			g.putBack(f, &f.items[i], t.clock(now))
 		}
 	}
 	t.mu.Unlock()
@@ -158,7 +158,7 @@ func (g *generation) buryFaults(ctx, sending context.Context, f *flight, faults 
 				t.funnel.deadLettered++
 				g.settleItem(f, &f.items[i], t.clock(now))
 			} else {
-				g.putBack(f, &f.items[i])
+				g.putBack(f, &f.items[i], t.clock(now))
 			}
 		}
 		t.mu.Unlock()

@@ -90,8 +90,7 @@ func (g *generation) awaitRoom(ctx context.Context, f *feed) bool {
 }
 
 // remember keeps a settled entry in the late memory.
-func (g *generation) remember(e *entry, now int64) {
-	e.arrived = now
+func (g *generation) remember(e *entry) {
 	g.late.pushBack(e)
 	if g.t.LateWindow <= 0 {
 		g.forget(e)

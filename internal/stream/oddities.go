@@ -11,10 +11,15 @@ func (f *feed) cohort(id []byte, route *catalog.Sync) *cohort {
 		return c
 	}
 	g := f.g
-	c := &cohort{id: string(id), feed: f, sync: route, entries: make(map[string]*entry)}
+	c := &cohort{id: string(id), feed: f, sync: route, entries: make(map[string]*entry), nameless: g.t.Namer == nil}
+	if target := &g.t.Options.Target; target.API == catalog.Attributes {
+		var wrong string
+		c.attribute, wrong = target.AttributeOf(c.id, route.Name)
+		c.unfit = wrong != ""
+	}
 	c.turn = g.turns[c.id]
 	if c.turn == nil {
-		c.turn = &turn{}
+		c.turn = &turn{most: g.t.Options.Target.RequestsPerCohort()}
 		g.turns[c.id] = c.turn
 	}
 	c.turn.cohorts = append(c.turn.cohorts, c)

@@ -31,7 +31,7 @@ func (c *change) before(d *change) bool {
 	return c.offset < d.offset
 }
 
-// entry is all that a cohort knows of one identifier. It is in one of four
+// entry is all that a cohort knows of one identifier. It is in one of these
 // states:
 //
 //   - waiting: its change is in the cohort's queue;
@@ -39,7 +39,9 @@ func (c *change) before(d *change) bool {
 //   - flying and waiting: a newer change came in meanwhile; it is not in the
 //     queue until the request is answered;
 //   - remembered: its newest change is settled, and kept so that an older one
-//     which comes late is known as stale. It is then in the late memory.
+//     which comes late is known as stale. It is then in the late memory;
+//   - cooling, and waiting or remembered: it rests after an answer, and is in
+//     neither the queue nor the late memory.
 type entry struct {
 	// change is the newest one known. Its mark is nil unless it is waiting.
 	change
@@ -47,9 +49,10 @@ type entry struct {
 	key        string
 	prev, next *entry
 	// arrived is when the change began to wait or, for a remembered one, when
-	// it was settled, in nanoseconds of the Unix epoch.
+	// it was settled, by the target's clock.
 	arrived int64
 	flying  bool
+	cooling bool
 }
 
 func (e *entry) waiting() bool { return e.mark != nil }
@@ -129,7 +132,9 @@ func (c *cohort) put(e *entry, ch change, now int64, late *entries) (v verdict, 
 		if ch.before(&e.change) {
 			return stale, nil
 		}
-		late.remove(e)
+		if !e.cooling {
+			late.remove(e)
+		}
 	}
 	replaced = e.mark
 	e.change = ch
@@ -139,7 +144,7 @@ func (c *cohort) put(e *entry, ch change, now int64, late *entries) (v verdict, 
 		return kept, replaced
 	}
 	e.arrived = now
-	if !e.flying {
+	if !e.flying && !e.cooling {
 		c.queue.pushBack(e)
 	}
 	return kept, nil
@@ -167,22 +172,18 @@ func (c *cohort) take(most int) []flown {
 	return items
 }
 
-// land ends the flight of a settled item. The entry goes back to the queue
-// when a newer change waits; otherwise land returns true and the caller
-// remembers or forgets it.
-func (c *cohort) land(it *flown) (idle bool) {
+// land ends the flight of a settled item.
+func (it *flown) land(now int64) {
 	e := it.entry
 	e.flying = false
-	if e.waiting() {
-		c.queue.pushBack(e)
-		return false
+	if !e.waiting() {
+		e.arrived = now
 	}
-	return true
 }
 
 // unsend ends the flight of an item that is to be sent again. It returns true
 // when a newer change waits, by which the item is superseded.
-func (c *cohort) unsend(it *flown) (overtaken bool) {
+func (it *flown) unsend() (overtaken bool) {
 	e := it.entry
 	e.flying = false
 	overtaken = e.waiting()
@@ -190,6 +191,5 @@ func (c *cohort) unsend(it *flown) (overtaken bool) {
 		e.change = it.change
 	}
 	e.arrived = it.arrived
-	c.queue.pushFront(e)
 	return overtaken
 }

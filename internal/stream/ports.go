@@ -123,10 +123,14 @@ type Letters interface {
 	Write(ctx context.Context, letter Letter) error
 }
 
-// Destination is a target's Braze API.
-type Destination interface {
+// Namer names cohorts in Braze.
+type Namer interface {
 	// Name names or renames a cohort with one request.
 	Name(ctx context.Context, naming braze.Naming, admit braze.Admit) error
+}
+
+// Destination is a target's Braze API.
+type Destination interface {
 	// Deliver sends a batch, in as many requests as it takes to find out what
 	// becomes of every item. It never sends after admit has refused.
 	Deliver(ctx context.Context, batch braze.Batch, admit braze.Admit) braze.Report

@@ -54,7 +54,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 		}),
 		Topic: "changes", Group: "cohortsync.rig", Timing: simTiming(), LateWindow: 10 * time.Minute, MaxMemory: 1 << 20,
 		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
-		Destination: r.braze, Throttle: r.throttle,
+		Destination: r.braze, Namer: r.braze, Throttle: r.throttle,
 		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(random) },
 		Now:        time.Now, Logger: slog.New(slog.NewTextHandler(r.logs, nil)),
 		Metrics: NewMetrics(r.registry), Beats: NewBeats(time.Now),

@@ -12,7 +12,7 @@ import (
 
 func cohortWithQueue(id string, linger time.Duration, arrived ...int64) *cohort {
 	c := &cohort{
-		id: id, named: id, sync: &catalog.Sync{Linger: linger}, turn: &turn{}, entries: make(map[string]*entry),
+		id: id, named: id, sync: &catalog.Sync{Linger: linger}, turn: &turn{most: 1}, entries: make(map[string]*entry),
 	}
 	for i, at := range arrived {
 		e := &entry{cohort: c, key: fmt.Sprint(i), arrived: at}
@@ -46,13 +46,13 @@ func TestTheScheduleAgreesWithASearch(t *testing.T) {
 				if c.queue.length > 0 {
 					c.queue.remove(c.queue.front)
 					c.sent = now
-					c.turn.busy = rapid.Bool().Draw(t, "busy")
+					c.turn.inFlight = rapid.IntRange(0, 1).Draw(t, "in flight")
 				}
 				s.update(c, now)
 			},
 			"free": func(t *rapid.T) {
 				c := cohorts[pick.Draw(t, "which")]
-				c.turn.busy = false
+				c.turn.inFlight = 0
 				s.update(c, now)
 			},
 			"hold back": func(t *rapid.T) {

@@ -20,7 +20,7 @@ var (
 func (g *generation) send(ctx, sending context.Context, f *flight) {
 	admit := g.admission(ctx)
 	if f.naming != nil {
-		err := g.t.Destination.Name(sending, *f.naming, admit)
+		err := g.t.Namer.Name(sending, *f.naming, admit)
 		g.named(f, err)
 		return
 	}
@@ -67,7 +67,7 @@ func (c *cohort) namingRequest() *braze.Naming {
 
 func (f *flight) batch() braze.Batch {
 	mapper := f.cohort.feed.mapper
-	b := braze.Batch{CohortID: f.cohort.id, Items: make([]braze.Item, len(f.items))}
+	b := braze.Batch{CohortID: f.cohort.id, Attribute: f.cohort.attribute, Items: make([]braze.Item, len(f.items))}
 	for i := range f.items {
 		b.Items[i] = braze.Item{Identifier: mapper.Identifier(f.items[i].entry.key), Remove: !f.items[i].in}
 	}
@@ -106,7 +106,7 @@ func (g *generation) land(f *flight, report *braze.Report, now time.Time) (fault
 		case braze.AtFault:
 			faults = append(faults, i)
 		default:
-			g.putBack(f, it)
+			g.putBack(f, it, clock)
 		}
 	}
 	g.memory.announce()
@@ -119,20 +119,20 @@ func (g *generation) settleItem(f *flight, it *flown, clock int64) {
 	c := f.cohort
 	c.feed.settle(it.mark)
 	c.feed.count(-1)
-	if c.land(it) {
-		g.remember(it.entry, clock)
-	}
+	it.land(clock)
+	g.answered(it.entry, clock)
 }
 
 // putBack ends an item that is to be sent again, unless a newer change of its
 // identifier has come meanwhile.
-func (g *generation) putBack(f *flight, it *flown) {
+func (g *generation) putBack(f *flight, it *flown, clock int64) {
 	c := f.cohort
-	if c.unsend(it) {
+	if it.unsend() {
 		g.t.funnel.superseded++
 		c.feed.settle(it.mark)
 		c.feed.count(-1)
 	}
+	g.answered(it.entry, clock)
 }
 
 // finish gives the cohort's turn back and draws the consequences of a failed
@@ -143,8 +143,8 @@ func (g *generation) finish(f *flight, err error, buried bool) {
 	if f.naming != nil {
 		g.inFlight--
 	}
-	tell := g.consequences(f.cohort, err, buried, clock)
-	f.cohort.turn.busy = false
+	tell := g.consequences(f, err, buried, clock)
+	f.cohort.turn.inFlight--
 	g.reschedule(f.cohort, clock)
 	g.memory.announce()
 	g.t.mu.Unlock()
@@ -154,13 +154,17 @@ func (g *generation) finish(f *flight, err error, buried bool) {
 	}
 }
 
-func (g *generation) consequences(c *cohort, err error, buried bool, clock int64) (tell func()) {
+func (g *generation) consequences(f *flight, err error, buried bool, clock int64) (tell func()) {
+	c := f.cohort
 	if err == nil {
 		if !buried {
 			return nil
 		}
 		c.succeeded()
-		return g.t.unlock(c)
+		if f.probe {
+			return g.t.unlock(c)
+		}
+		return nil
 	}
 	class, ok := braze.ClassOf(err)
 	switch {

@@ -165,7 +165,7 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 		Routes: catalog.NewRoutes(target.Name, []catalog.Sync{{Name: "all", CohortID: catalog.Wildcard, Target: target.Name, Linger: setup.linger}}),
 		Topic:  "changes", Group: "cohortsync.sim", Timing: simTiming(), LateWindow: 10 * time.Hour, MaxMemory: setup.maxMemory,
 		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
-		Destination: simDestination{client, world, w}, Throttle: simThrottle{throttle, w},
+		Destination: simDestination{client, world, w}, Namer: client, Throttle: simThrottle{throttle, w},
 		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(random) },
 		Now:        time.Now, Logger: logger, Metrics: NewMetrics(registry), Beats: NewBeats(time.Now),
 	}

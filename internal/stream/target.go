@@ -44,7 +44,8 @@ type StartFrom struct {
 	Time time.Time
 }
 
-// Options are what a Target needs. All fields are required but StartFrom.
+// Options are what a Target needs. All fields are required but StartFrom and
+// Namer.
 type Options struct {
 	Target    catalog.Target
 	Routes    *catalog.Routes
@@ -62,7 +63,9 @@ type Options struct {
 	Source      Source
 	Letters     Letters
 	Destination Destination
-	Throttle    Throttle
+	// Namer is nil for an API whose cohorts have no names.
+	Namer    Namer
+	Throttle Throttle
 
 	// NewBackOff returns a backoff with full jitter and no end.
 	NewBackOff func() backoff.BackOff
