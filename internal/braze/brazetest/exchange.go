@@ -2,9 +2,11 @@ package brazetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -20,7 +22,40 @@ type exchange struct {
 	// that the client has gone.
 	direct bool
 	// overlaps are told once this request is answered.
-	overlaps []*Request
+	overlaps []overlap
+	// places are those of the operations, while the request is in flight.
+	places []place
+	// bearer is the token of the Authorization header.
+	bearer string
+	track  trackRequest
+}
+
+func newExchange(s *Server, r *http.Request, body []byte) *exchange {
+	x := &exchange{server: s, method: r.Method, path: r.URL.Path, body: body}
+	x.UserAgent = r.UserAgent()
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		x.bearer = token
+	}
+	return x
+}
+
+// reply is an answer to be.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func says(status int, message string) *reply {
+	return tells(status, map[string]string{"message": message})
+}
+
+func tells(status int, body any) *reply {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // What the server says always has a JSON form.
+	}
+	return &reply{status: status, body: string(text)}
 }
 
 // run takes a request through and returns its answer, and what is to happen in
@@ -28,9 +63,10 @@ type exchange struct {
 func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	s := x.server
 	unread := x.read()
-	s.mu.Lock()
+	s.lock()
+	x.blame()
 	s.record(&x.Request)
-	header, limited := s.spend()
+	header, limited := s.limiter(x.Track).spend()
 	fault, latency := s.fault(x.Request), s.latency()
 	var locked bool
 	if unread == nil {
@@ -40,26 +76,25 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	s.mu.Unlock()
 
 	gone := !sleep(ctx, latency)
-	applies := fault.Kind == None || fault.Kind == AppliedThenAnswered || fault.Kind == AppliedThenLost
 
-	s.mu.Lock()
+	s.lock()
 	answer := firstOf(unread, limited)
 	if answer == nil && locked {
 		answer = says(http.StatusLocked, "Resource locked")
 	}
 	if answer == nil {
-		answer = x.judge()
+		answer = x.judge(fault.Kind)
 	}
 	// Whom a loss befalls has been applied by the deadline; anybody else who
 	// is gone by now has not.
-	if answer == nil && applies && (!gone || fault.Kind == AppliedThenLost) {
-		s.apply(&x.Request)
+	if answer == nil && fault.Kind.applies() && (!gone || fault.Kind == AppliedThenLost) {
+		s.accept(x)
 	}
 	kind := fault.Kind
 	switch kind {
-	case None:
+	case None, PlainErrors, UnindexedErrors:
 		if answer == nil {
-			answer = says(http.StatusCreated, "success")
+			answer = x.success(kind)
 		}
 	case Answered, AppliedThenAnswered:
 		answer = &reply{status: fault.Status, header: fault.Header, body: fault.Body}
@@ -71,9 +106,9 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	}
 	never := kind == Silent || kind == AppliedThenLost
 	if !never || !x.direct {
-		x.leave(locked, kind, gone)
+		x.leave(kind, gone)
 	}
-	if kind == None || kind == Answered || kind == AppliedThenAnswered {
+	if kind.answers() {
 		x.Status, x.AnsweredAt = answer.status, time.Now()
 	}
 	s.mu.Unlock()
@@ -83,41 +118,54 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	}
 	if never && x.direct {
 		// To the client it was in flight until its time was up.
-		s.mu.Lock()
-		x.leave(locked, kind, true)
+		s.lock()
+		x.leave(kind, true)
 		s.mu.Unlock()
 	}
 	return reply{answer.status, merge(header, answer.header), answer.body}, kind
 }
 
-// enter takes the cohort for this request, unless another has it.
-func (x *exchange) enter() bool {
-	c := x.server.cohort(x.Cohort)
-	if c.busy == nil {
-		c.busy = x
-		return true
+// read decodes a request as far as it goes, and answers what cannot be read.
+func (x *exchange) read() *reply {
+	root := "/partners/" + x.server.o.Partner + "/cohorts"
+	x.Track, x.Naming = x.path == trackPath, x.path == root
+	switch {
+	case !x.Track && !x.Naming && x.path != root+"/users":
+		return says(http.StatusNotFound, "Invalid URL")
+	case x.method != http.MethodPost:
+		return says(http.StatusMethodNotAllowed, "Method Not Allowed")
+	case len(x.body) > x.server.o.MaxBody:
+		return says(http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+	case x.Track:
+		return x.readTrack()
+	default:
+		return x.readCohorts()
 	}
-	if x.direct {
-		x.server.violation(&x.Request, "in flight together with request %d", c.busy.Seq)
-	} else {
-		c.busy.overlaps = append(c.busy.overlaps, &x.Request)
-	}
-	return false
 }
 
-// leave gives the cohort back.
-func (x *exchange) leave(locked bool, kind Kind, gone bool) {
-	c := x.server.cohort(x.Cohort)
-	if locked || c.busy != x {
-		return
+// audit notes what a client must never do.
+func (x *exchange) audit() {
+	if x.Track {
+		x.auditTrack()
+	} else {
+		x.auditCohorts()
 	}
-	c.busy = nil
-	if gone || kind == Silent {
-		return
+}
+
+// judge returns what Braze says against a request, or nil.
+func (x *exchange) judge(kind Kind) *reply {
+	if x.Track {
+		return x.judgeTrack(kind)
 	}
-	for _, other := range x.overlaps {
-		x.server.violation(other, "in flight together with request %d", x.Seq)
+	return x.judgeCohorts()
+}
+
+// success is the answer to a request that is in order.
+func (x *exchange) success(kind Kind) *reply {
+	if x.Track {
+		return x.processed(kind)
 	}
+	return says(http.StatusCreated, "success")
 }
 
 // sleep waits for d and says whether ctx lasted so long.
@@ -158,5 +206,9 @@ func (o Op) String() string {
 	if o.Remove {
 		sign = "-"
 	}
-	return fmt.Sprintf("%s%s %s%s", sign, o.Identifier.Kind, o.Identifier.Label, o.Identifier.Value)
+	text := fmt.Sprintf("%s%s %s%s", sign, o.Identifier.Kind, o.Identifier.Label, o.Identifier.Value)
+	if o.Error != "" {
+		text += " (" + o.Error + ")"
+	}
+	return text
 }

@@ -30,6 +30,14 @@ type Faults struct {
 	Silent float64
 	// HTML answers 200 with a page for people and applies nothing.
 	HTML float64
+	// TooLarge answers 413.
+	TooLarge float64
+	// NotSuccess answers 201 with a message that is not "success" and applies
+	// nothing.
+	NotSuccess float64
+	// PlainErrors and UnindexedErrors tell what is wrong with single items in
+	// those forms.
+	PlainErrors, UnindexedErrors float64
 }
 
 // Kind is what goes wrong with a request.
@@ -54,7 +62,33 @@ const (
 	Endless
 	// Stalled answers 200 and the start of a body, and then nothing.
 	Stalled
+	// PlainErrors lets the request be, and tells what is wrong with single
+	// items of the attributes API as strings.
+	PlainErrors
+	// UnindexedErrors lets the request be, and does not tell which items of the
+	// attributes API are wrong.
+	UnindexedErrors
 )
+
+// applies says whether a request that is in order is applied.
+func (k Kind) applies() bool {
+	switch k {
+	case None, AppliedThenAnswered, AppliedThenLost, PlainErrors, UnindexedErrors:
+		return true
+	default:
+		return false
+	}
+}
+
+// answers says whether the client gets a whole answer.
+func (k Kind) answers() bool {
+	switch k {
+	case None, Answered, AppliedThenAnswered, PlainErrors, UnindexedErrors:
+		return true
+	default:
+		return false
+	}
+}
 
 // Fault is what happens to one request.
 type Fault struct {
@@ -132,7 +166,7 @@ func (s *Server) fault(r Request) Fault {
 	case chance(f.Limited):
 		return Fault{
 			Kind: Answered, Status: http.StatusTooManyRequests, Body: limitedBody,
-			Header: s.limitedHeader(time.Duration(1+s.rng.IntN(int(cmp.Or(f.LimitedFor, 30*time.Second)/time.Second))) * time.Second),
+			Header: s.limiter(r.Track).limited(time.Duration(1+s.rng.IntN(int(cmp.Or(f.LimitedFor, 30*time.Second)/time.Second))) * time.Second),
 		}
 	case chance(f.Locked):
 		return Answer(http.StatusLocked, `{"message":"Resource locked"}`)
@@ -142,6 +176,14 @@ func (s *Server) fault(r Request) Fault {
 		return Fault{Kind: Silent}
 	case chance(f.HTML):
 		return Answer(http.StatusOK, HTMLPage)
+	case chance(f.TooLarge):
+		return Answer(http.StatusRequestEntityTooLarge, `{"message":"Request Entity Too Large"}`)
+	case chance(f.NotSuccess):
+		return Answer(http.StatusCreated, `{"message":"The request could not be processed"}`)
+	case chance(f.PlainErrors):
+		return Fault{Kind: PlainErrors}
+	case chance(f.UnindexedErrors):
+		return Fault{Kind: UnindexedErrors}
 	default:
 		return Fault{}
 	}

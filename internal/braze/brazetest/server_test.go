@@ -124,32 +124,6 @@ func TestWhatIsAppliedAndLostIsAppliedByTheDeadline(t *testing.T) {
 	})
 }
 
-func TestTheRateLimitSpeaksBothDialects(t *testing.T) {
-	t.Parallel()
-	for _, dialect := range []Dialect{EpochReset, DeltaReset} {
-		synctest.Test(t, func(t *testing.T) {
-			server := New(Options{Limit: 1, Dialect: dialect})
-			time.Sleep(30 * time.Minute)
-			res, _, err := post(t.Context(), t, server.Transport(), "http://braze", "", naming)
-			require.NoError(t, err)
-			require.Equal(t, "0", res.Header.Get("X-RateLimit-Remaining"))
-			res, _, err = post(t.Context(), t, server.Transport(), "http://braze", "", naming)
-			require.NoError(t, err)
-			require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
-			if dialect == DeltaReset {
-				require.Equal(t, "1800", res.Header.Get("X-Ratelimit-Retry-After"))
-				require.Empty(t, res.Header.Get("X-RateLimit-Reset"))
-			} else {
-				require.NotEmpty(t, res.Header.Get("X-RateLimit-Reset"))
-			}
-			time.Sleep(30 * time.Minute)
-			res, _, err = post(t.Context(), t, server.Transport(), "http://braze", "", naming)
-			require.NoError(t, err)
-			require.Equal(t, http.StatusCreated, res.StatusCode, "the hour is full")
-		})
-	}
-}
-
 func TestViolationsAreNoted(t *testing.T) {
 	t.Parallel()
 	server := New(Options{})

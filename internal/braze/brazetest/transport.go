@@ -22,8 +22,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	x := &exchange{server: s, method: r.Method, path: r.URL.Path, body: body}
-	x.UserAgent = r.UserAgent()
+	x := newExchange(s, r, body)
 	answer, kind := x.run(r.Context())
 	switch kind {
 	case Silent, AppliedThenLost, Reset:
@@ -54,8 +53,8 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	x := &exchange{server: d.s, method: r.Method, path: r.URL.Path, body: body, direct: true}
-	x.UserAgent = r.UserAgent()
+	x := newExchange(d.s, r, body)
+	x.direct = true
 	answer, kind := x.run(r.Context())
 	res := &http.Response{
 		Status: fmt.Sprintf("%d %s", answer.status, http.StatusText(answer.status)), StatusCode: answer.status,

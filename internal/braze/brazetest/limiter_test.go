@@ -1,0 +1,73 @@
+package brazetest
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheAttributesAPIHasARateLimitOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []Dialect{EpochReset, DeltaReset} {
+		synctest.Test(t, func(t *testing.T) {
+			server := New(Options{APIKey: "s", Dialect: dialect})
+			time.Sleep(time.Second)
+			body := attributes(object("u", `"a":true`))
+			for range 3000 {
+				status, _ := told(t, server, body)
+				require.Equal(t, http.StatusCreated, status)
+			}
+			res, said, err := track(t.Context(), t, server.Transport(), "http://braze", body)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusTooManyRequests, res.StatusCode, said)
+			if dialect == DeltaReset {
+				require.Equal(t, "2", res.Header.Get("X-Ratelimit-Retry-After"))
+				require.Empty(t, res.Header.Get("X-RateLimit-Reset"))
+			} else {
+				require.Equal(t, fmt.Sprint(time.Now().Add(2*time.Second).Unix()), res.Header.Get("X-RateLimit-Reset"))
+				require.Equal(t, "3000", res.Header.Get("X-RateLimit-Limit"))
+			}
+			res, _, err = post(t.Context(), t, server.Transport(), "http://braze", "", naming)
+			require.NoError(t, err)
+			require.Equal(t, "249999", res.Header.Get("X-RateLimit-Remaining"), "the other API has not spent anything")
+			time.Sleep(2 * time.Second)
+			res, _, err = track(t.Context(), t, server.Transport(), "http://braze", body)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusCreated, res.StatusCode)
+			require.Equal(t, "2999", res.Header.Get("X-RateLimit-Remaining"))
+			if dialect == DeltaReset {
+				require.Equal(t, "3", res.Header.Get("X-RateLimit-Reset"))
+			}
+		})
+	}
+}
+
+func TestTheRateLimitSpeaksBothDialects(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []Dialect{EpochReset, DeltaReset} {
+		synctest.Test(t, func(t *testing.T) {
+			server := New(Options{Limit: 1, Dialect: dialect})
+			time.Sleep(30 * time.Minute)
+			res, _, err := post(t.Context(), t, server.Transport(), "http://braze", "", naming)
+			require.NoError(t, err)
+			require.Equal(t, "0", res.Header.Get("X-RateLimit-Remaining"))
+			res, _, err = post(t.Context(), t, server.Transport(), "http://braze", "", naming)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+			if dialect == DeltaReset {
+				require.Equal(t, "1800", res.Header.Get("X-Ratelimit-Retry-After"))
+				require.Empty(t, res.Header.Get("X-RateLimit-Reset"))
+			} else {
+				require.NotEmpty(t, res.Header.Get("X-RateLimit-Reset"))
+			}
+			time.Sleep(30 * time.Minute)
+			res, _, err = post(t.Context(), t, server.Transport(), "http://braze", "", naming)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusCreated, res.StatusCode, "the hour is full")
+		})
+	}
+}
