@@ -68,6 +68,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return fmt.Errorf("opening the worker's log: %w", err)
 	}
 	defer func() { err = errors.Join(err, logFile.Close()) }()
+	if err := lock(logFile); err != nil {
+		return fmt.Errorf("another demo uses %s; stop it, or give this one a --dir of its own: %w", o.Dir, err)
+	}
 
 	s, err := newStage(ctx, o, slog.New(slog.NewTextHandler(logFile, nil)))
 	if err != nil {

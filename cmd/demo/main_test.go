@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -78,6 +80,17 @@ func TestTheDemoSaysWhatIsWrong(t *testing.T) {
 			require.ErrorContains(t, run(t.Context(), tt.o, new(bytes.Buffer)), tt.want)
 		})
 	}
+}
+
+func TestASecondDemoIsKeptOutOfTheFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := os.Create(filepath.Join(dir, "worker.log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = first.Close() })
+	require.NoError(t, lock(first))
+	err = run(t.Context(), options{Rate: 10, Dir: dir, Listen: "127.0.0.1:0"}, new(bytes.Buffer))
+	require.ErrorContains(t, err, "another demo uses "+dir)
 }
 
 func TestTheScreenIsDrawnInPlaceOnATerminal(t *testing.T) {

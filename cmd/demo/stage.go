@@ -55,7 +55,7 @@ func (s *stage) build(ctx context.Context, o options, logger *slog.Logger) error
 	s.kafka, err = kfake.NewCluster(
 		kfake.NumBrokers(1), kfake.SeedTopics(demoPartitions, demoTopic), kfake.DataDir(o.Dir+"/kafka"))
 	if err != nil {
-		return fmt.Errorf("starting the embedded broker (is another demo using %s?): %w", o.Dir, err)
+		return fmt.Errorf("starting the embedded broker in %s: %w", o.Dir, err)
 	}
 	s.braze = brazetest.New(brazetest.Options{ //nolint:gosec // The keys of a Braze that is not real.
 		PartnerKey: "demo-partner-key", APIKey: "demo-data-import-key", Seed: o.Seed, HistoryLimit: historyKept,

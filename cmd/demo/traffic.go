@@ -64,7 +64,8 @@ func (t *traffic) run(ctx context.Context) error {
 	const tick = 100 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	for owed := 0; ; {
+	perTick := float64(t.rate) * tick.Seconds()
+	for owed := 0.0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -72,12 +73,12 @@ func (t *traffic) run(ctx context.Context) error {
 		}
 		// A recomputed cohort takes more than this tick's part; the next ones
 		// make up for it.
-		owed += t.rate / int(time.Second/tick)
+		owed += perTick
 		var messages []kafka.Message
-		for owed > 0 {
+		for owed >= 1 {
 			m, users := t.message()
 			messages = append(messages, m)
-			owed -= users
+			owed -= float64(users)
 		}
 		if len(messages) == 0 {
 			continue

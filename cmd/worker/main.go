@@ -46,9 +46,10 @@ type configFlag struct {
 	Config string `short:"c" placeholder:"FILE" default:"${config}" help:"The configuration file (default: $$COHORTSYNC_CONFIG, else cohortsync.yaml)."`
 }
 
-// load reads the file and prints its warnings.
-func (f configFlag) load(p process) (*config.Config, error) {
-	c, warnings, err := config.Load(f.Config, p.source)
+// load reads the file and prints its warnings; all of it has to be usable, or
+// just the file itself.
+func (f configFlag) load(p process, all bool) (*config.Config, error) {
+	c, warnings, err := config.Load(f.Config, p.source, all)
 	if len(warnings) > 0 {
 		fmt.Fprintln(p.stderr, warnings)
 	}

@@ -35,12 +35,9 @@ Example: cohortsync run --config cohortsync.yaml`
 
 // Run works until a signal comes.
 func (cmd runCmd) Run(p process) error {
-	cfg, err := cmd.load(p)
+	cfg, err := cmd.load(p, true)
 	if err != nil {
 		return err
-	}
-	if problems := cfg.CheckSecrets(); len(problems) > 0 {
-		return problems
 	}
 	logger := newLogger(p.stderr, cfg.Log)
 	info, _ := debug.ReadBuildInfo()

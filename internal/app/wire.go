@@ -59,7 +59,7 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 		destination, namer := newClient(t.API, braze.Options{
 			Target: t.Name, Endpoint: t.Endpoint, Partner: t.Partner, Credentials: credentialsOf(t),
 			RequestTimeout: t.RequestTimeout, Throttle: throttle, Transport: deps.Transport,
-			Metrics: brazeMetrics, Version: deps.Version, Now: deps.Now, Logger: deps.Logger,
+			NewBackOff: a.newBackOff, Metrics: brazeMetrics, Version: deps.Version, Now: deps.Now, Logger: deps.Logger,
 		})
 		group := cfg.Kafka.GroupOf(t)
 		membership := a.broker.Membership(group)

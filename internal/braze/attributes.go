@@ -28,7 +28,7 @@ func NewAttributes(o Options) *Attributes {
 // Deliver sends a batch, in as many requests as it takes to find out what
 // becomes of every item. It never sends after admit has refused.
 func (a *Attributes) Deliver(ctx context.Context, batch Batch, admit Admit) Report {
-	return divide(len(batch.Items), func(from, to int) error {
+	return a.client.divide(ctx, len(batch.Items), func(from, to int) error {
 		items := batch.Items[from:to]
 		return a.client.post(ctx, call{
 			path: "/users/track", cohort: batch.CohortID, metrics: &a.track, admit: admit, bearer: true,
@@ -104,7 +104,7 @@ var aboutIdentifier = regexp.MustCompile(`(?i)external_(user_)?id|braze_id|alias
 // item is valid; only what is about identifiers is their fault.
 func judgeTrack(a *answer, keys *credentials, n int) error {
 	said, ok := readTracked(a.body)
-	message := keys.message(a.status, a.body)
+	message := keys.message(a)
 	if !ok {
 		return &Error{Class: Unexpected, Status: a.status, Message: "an answer of another shape: " + message}
 	}

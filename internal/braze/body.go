@@ -8,7 +8,7 @@ import (
 )
 
 // nameBody is the request that names a cohort. All fields are strings that
-// Braze requires.
+// Braze requires, and the year has four digits, as RFC 3339 wants it.
 func nameBody(k *credentials, n Naming) []byte {
 	b := make([]byte, 0, 256+len(n.Name))
 	b = appendCredentials(b, k)
@@ -17,7 +17,11 @@ func nameBody(k *credentials, n Naming) []byte {
 	b = append(b, `,"name":`...)
 	b = appendString(b, n.Name)
 	b = append(b, `,"created_at":"`...)
-	b = n.CreatedAt.UTC().AppendFormat(b, time.RFC3339)
+	created := n.CreatedAt.UTC()
+	if created.Year() < 0 || created.Year() > 9999 {
+		created = time.Unix(0, 0).UTC()
+	}
+	b = created.AppendFormat(b, time.RFC3339)
 	return append(b, `"}`...)
 }
 

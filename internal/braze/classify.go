@@ -23,7 +23,7 @@ func (a *answer) judge(keys *credentials, of *call) error {
 		}
 		return of.judge(a, keys)
 	}
-	failed := &Error{Class: Unexpected, Status: a.status, Message: keys.message(a.status, a.body)}
+	failed := &Error{Class: Unexpected, Status: a.status, Message: keys.message(a)}
 	switch {
 	case a.status == http.StatusRequestEntityTooLarge && !of.whole:
 		return &rejected{fault: Fault{Status: a.status, Message: failed.Message}, tooLarge: true}
@@ -53,7 +53,7 @@ func (a *answer) judgeSuccess(keys *credentials) error {
 	}
 	return &Error{
 		Class: Unexpected, Status: a.status,
-		Message: "neither an empty answer nor a JSON object: " + keys.message(a.status, a.body),
+		Message: "neither an empty answer nor a JSON object: " + keys.message(a),
 	}
 }
 
@@ -62,7 +62,7 @@ func judgeNaming(a *answer, keys *credentials) error {
 	if a.status != http.StatusBadRequest {
 		return nil
 	}
-	return &Error{Class: Invalid, Status: a.status, Message: keys.message(a.status, a.body)}
+	return &Error{Class: Invalid, Status: a.status, Message: keys.message(a)}
 }
 
 // judgeMembers reads the answer to a change of members: it is about all of it
@@ -71,7 +71,7 @@ func judgeMembers(a *answer, keys *credentials) error {
 	if a.status != http.StatusBadRequest {
 		return nil
 	}
-	message := keys.message(a.status, a.body)
+	message := keys.message(a)
 	if aboutRequest.MatchString(message) {
 		return &Error{Class: Invalid, Status: a.status, Message: message}
 	}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v4"
 )
 
 const (
@@ -18,6 +20,13 @@ const (
 	// idlePerHost keeps a connection for each request that a target may have
 	// in flight.
 	idlePerHost = 64
+	// pingAfter and pingTimeout find an HTTP/2 connection that has gone dead:
+	// without pings it would be used again after every timeout, for hours.
+	pingAfter   = 5 * time.Second
+	pingTimeout = 5 * time.Second
+	// patience is how often a part of a divided batch is sent again after a
+	// failure that passes. Without it a long search would begin anew each time.
+	patience = 4
 )
 
 // Options are what a client takes. Throttle, Transport, Metrics and Logger
@@ -40,6 +49,8 @@ type Options struct {
 	// Transport carries the requests; nil is a transport of the client's own.
 	Transport http.RoundTripper
 	Metrics   *Metrics
+	// NewBackOff returns the waits between attempts at a part of a divided batch.
+	NewBackOff func() backoff.BackOff
 	// Version is this program's, for the User-Agent.
 	Version string
 	Now     func() time.Time
@@ -50,7 +61,6 @@ type Options struct {
 // redacted, counted and told to the throttle.
 type client struct {
 	o         Options
-	http      *http.Client
 	userAgent string
 
 	mu sync.Mutex
@@ -82,6 +92,7 @@ func NewTransport() *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = idlePerHost
 	transport.MaxIdleConns = 0
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	return transport
 }
 
@@ -95,11 +106,6 @@ func newClient(o Options) *client {
 	o.Throttle.watch(o.Metrics.throttle(o.Target), o.RequestTimeout)
 	return &client{
 		o: o,
-		http: &http.Client{
-			Transport: o.Transport,
-			// A redirect would carry the secrets in the body elsewhere.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
 		// https://www.braze.com/docs/partners/isv_partners/api_partner
 		userAgent: "partner-Cohortsync-Cohortsync/" + o.Version,
 	}
@@ -139,11 +145,39 @@ func (c *client) post(ctx context.Context, call call) error {
 	return err
 }
 
-// exchange writes the request and reads the answer.
+// divide sends a batch of n items by try, in as many requests as it takes. The
+// first is the caller's to send again; the others are here.
+func (c *client) divide(ctx context.Context, n int, try func(from, to int) error) Report {
+	return divide(n, func(from, to int) error {
+		err := try(from, to)
+		if from == 0 && to == n {
+			return err
+		}
+		wait := c.o.NewBackOff()
+		for range patience {
+			if class, ok := ClassOf(err); !ok || class.Locks() {
+				return err
+			}
+			timer := time.NewTimer(wait.NextBackOff())
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return ctx.Err()
+			case <-timer.C:
+			}
+			err = try(from, to)
+		}
+		return err
+	})
+}
+
+// exchange writes the request and reads the answer. It goes by the transport
+// itself: a client would follow a redirect, or fail on a bad one, and a
+// redirect would carry the secrets elsewhere.
 func (c *client) exchange(ctx context.Context, req *http.Request) answer {
 	ctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
 	defer cancel()
-	res, err := c.http.Do(req.WithContext(ctx))
+	res, err := c.o.Transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return answer{err: c.lost(err)}
 	}

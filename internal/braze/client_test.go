@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -257,6 +258,95 @@ func TestNoSecretIsInErrorsFaultsOrLogs(t *testing.T) {
 				require.NotContains(t, all, form, "%d %q", status, body)
 			}
 		}
+	}
+}
+
+// A secret may differ from its echo: its file ends in more than one newline,
+// Braze trims it, an answer escapes it or writes it in capitals.
+func TestAnEchoThatIsNotTheSecretsTextIsRedactedToo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ secret, body, leak string }{
+		{"s3cr3t-key-value\n", `{"message":"bad s3cr3t-key-value\n"}`, "s3cr3t"},
+		{"s3cr3t-key-value\n", `{"message":"bad s3cr3t-key-value"}`, "s3cr3t"},
+		{"s3cr3t-key-value ", `{"message":"bad s3cr3t-key-value"}`, "s3cr3t"},
+		{"tab\tsecret", `{"message":"bad tab\tsecret"}`, "secret"},
+		{"abc/def+ghi==", `{"error":"bad abc\/def+ghi=="}`, "def"},
+		{"abc/def+ghi==", `bad abc%2fdef%2bghi%3d%3d`, "def"},
+		{"abc/def+ghi==", `{"errors":["bad abc/def+ghi\u003d\u003d"]}`, "def"},
+		{`a"b'c&d`, `<p>bad a&quot;b&#39;c&amp;d</p>`, "&#39;c"},
+		{"abcdefgh-1234", `{"message":"bad ABCDEFGH-1234"}`, "ABCDEFGH"},
+	} {
+		server := newBraze(brazetest.Options{})
+		server.Script(func(brazetest.Request) brazetest.Fault { return brazetest.Answer(401, c.body) })
+		client := newTestCohorts(server.Transport(), func(o *Options) {
+			o.Credentials = func() (string, string, error) { return "another-key", c.secret, nil }
+		})
+		err := client.Name(t.Context(), naming(), always)
+		require.ErrorContains(t, err, "401 Unauthorized")
+		require.NotContains(t, err.Error(), c.leak, "%q", c.body)
+	}
+}
+
+// Of half a secret no form is known.
+func TestAnAnswerThatIsCutOffTellsNothing(t *testing.T) {
+	t.Parallel()
+	body := "client secret: " + dataKey[:6]
+	for _, a := range []answer{{status: 401, body: []byte(body), err: io.ErrUnexpectedEOF}, {status: 500, body: []byte(body), cut: true}} {
+		err := a.judge(&credentials{api: dataKey}, &call{judge: judgeMembers})
+		require.NotContains(t, err.Error(), dataKey[:6])
+		require.ErrorContains(t, err, "cut off")
+	}
+}
+
+func TestADeadHTTP2ConnectionIsFoundByPings(t *testing.T) {
+	t.Parallel()
+	transport := NewTransport()
+	require.NotNil(t, transport.HTTP2)
+	require.Less(t, transport.HTTP2.SendPingTimeout+transport.HTTP2.PingTimeout, 15*time.Second, "within one request_timeout")
+	require.Positive(t, transport.HTTP2.SendPingTimeout)
+}
+
+func TestARedirectToNowhereIsUnexpected(t *testing.T) {
+	t.Parallel()
+	server := newBraze(brazetest.Options{})
+	server.Queue(brazetest.Redirect("https://exa mple.com/%zz"))
+	class, _ := ClassOf(newTestCohorts(server.Transport()).Name(t.Context(), naming(), always))
+	require.Equal(t, Unexpected, class)
+}
+
+func TestANamingsTimeIsAlwaysOne(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{{}, time.UnixMicro(1<<63 - 1), time.UnixMicro(-1 << 62), time.Unix(1692206763, 0)} {
+		server := newBraze(brazetest.Options{})
+		n := naming()
+		n.CreatedAt = at
+		require.NoError(t, newTestCohorts(server.Transport()).Name(t.Context(), n, always), "%v", at)
+	}
+}
+
+// A search for many identifiers at fault takes many requests, of which some
+// fail. Were it given up each time, it would never end.
+func TestADivisionOutlastsFailuresThatPass(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []int{60, 200} {
+		server := newBraze(brazetest.Options{Seed: 1, Bad: func(id catalog.Identifier) bool {
+			n, err := strconv.Atoi(strings.TrimPrefix(id.Value, "u"))
+			return err == nil && n < bad
+		}})
+		server.Script(func(r brazetest.Request) brazetest.Fault {
+			if r.Seq > 1 && r.Seq%10 == 0 {
+				return brazetest.Answer(503, "")
+			}
+			return brazetest.Fault{}
+		})
+		report := newTestCohorts(server.Transport()).Deliver(t.Context(), batchOf(200), always)
+		if bad == 200 {
+			class, _ := ClassOf(report.Err)
+			require.Equal(t, Invalid, class, "%v", report.Err)
+			continue
+		}
+		require.NoError(t, report.Err)
+		require.Len(t, report.Faults, bad)
 	}
 }
 

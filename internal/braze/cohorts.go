@@ -36,7 +36,7 @@ func (c *Cohorts) Name(ctx context.Context, naming Naming, admit Admit) error {
 // Deliver sends a batch, in as many requests as it takes to find out what
 // becomes of every item. It never sends after admit has refused.
 func (c *Cohorts) Deliver(ctx context.Context, batch Batch, admit Admit) Report {
-	return divide(len(batch.Items), func(from, to int) error {
+	return c.client.divide(ctx, len(batch.Items), func(from, to int) error {
 		return c.client.post(ctx, call{
 			path: c.path + "/users", cohort: batch.CohortID, metrics: &c.members, admit: admit,
 			body:  func(k *credentials) []byte { return membersBody(k, batch.CohortID, batch.Items[from:to]) },

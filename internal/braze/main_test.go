@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -35,7 +36,8 @@ func testOptions(transport http.RoundTripper, edit ...func(*Options)) Options {
 		Target: "Test", Endpoint: "https://rest.iad-01.braze.com", Partner: "amplitude",
 		Credentials:    func() (string, string, error) { return partnerKey, dataKey, nil },
 		RequestTimeout: 15 * time.Second, Throttle: newThrottle(), Transport: transport,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Version: "1.2.3", Now: time.Now,
+		NewBackOff: func() backoff.BackOff { return NewBackOff(func(n int64) int64 { return rand.Int64N(n) / 10_000 }) },
+		Metrics:    NewMetrics(prometheus.NewRegistry()), Version: "1.2.3", Now: time.Now,
 	}
 	for _, e := range edit {
 		e(&o)

@@ -16,6 +16,8 @@ import (
 const (
 	// maxHold bounds what a reset time can do, however far ahead Braze puts it.
 	maxHold = time.Hour
+	// maxJitter is the most that a hold is longer than the reset asks for.
+	maxJitter = 5 * time.Second
 	// maxAsk bounds Take's answer, for a rate or a hold may change meanwhile.
 	maxAsk = time.Minute
 	// probePoll is how soon those who wait for a probe's answer ask again.
@@ -178,8 +180,12 @@ func (t *Throttle) apply(now time.Time) {
 	if !t.slowUntil.IsZero() {
 		allowed = min(allowed, float64(t.slow)*t.share)
 	}
+	burst := t.limit.Burst
+	if !t.slowUntil.IsZero() {
+		burst = min(burst, t.remaining)
+	}
 	t.limiter.SetLimitAt(now, rate.Limit(allowed))
-	t.limiter.SetBurstAt(now, max(1, int(float64(t.limit.Burst)*t.share)))
+	t.limiter.SetBurstAt(now, max(1, int(float64(burst)*t.share)))
 }
 
 // Answer feeds back what a request brought. A request that the caller itself
@@ -230,15 +236,17 @@ func (t *Throttle) obey(said rateHeaders, now time.Time) {
 // time. The jitter is there because all of Braze's customers share the reset
 // at the full hour. A hold never shortens one that is longer.
 func (t *Throttle) hold(now time.Time, reset time.Duration) {
-	wait := reset
-	if wait <= 0 {
+	var wait time.Duration
+	switch {
+	case reset > 0:
+		wait = min(reset, maxHold-maxJitter)
+		wait += time.Duration(t.rand(1 + int64(min(wait/10, maxJitter))))
+	case now.Before(t.heldUntil):
+		return // One of several in flight: the first has said it.
+	default:
 		wait = t.limited.NextBackOff()
-	} else {
-		wait = min(wait, maxHold)
-		wait += time.Duration(t.rand(1 + int64(min(wait/10, 5*time.Second))))
 	}
-	until := now.Add(min(wait, maxHold))
-	if until.After(t.heldUntil) {
+	if until := now.Add(wait); until.After(t.heldUntil) {
 		t.heldUntil = until
 	}
 }

@@ -45,6 +45,44 @@ func taken(t *Throttle, most int) int {
 	return most
 }
 
+func TestSeveral429sWithoutAResetHoldAsOneDoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := NewThrottle(hourly(), ThrottleOptions{Now: time.Now, Rand: func(n int64) int64 { return n - 1 }})
+		for range 64 {
+			throttle.Answer(fails("c", Limited))
+		}
+		require.Equal(t, backOffBase, time.Until(throttle.State().HeldUntil))
+		time.Sleep(backOffBase)
+		throttle.Answer(fails("c", Limited))
+		require.Equal(t, 2*backOffBase, time.Until(throttle.State().HeldUntil), "the next one waits longer")
+	})
+}
+
+func TestNoHoldIsLongerThanAnHourWhateverTheJitter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := NewThrottle(hourly(), ThrottleOptions{Now: time.Now, Rand: func(n int64) int64 { return n - 1 }})
+		answer := fails("c", Limited)
+		answer.Header = headers("Retry-After", "3600")
+		throttle.Answer(answer)
+		require.Equal(t, time.Hour, time.Until(throttle.State().HeldUntil))
+	})
+}
+
+func TestWhatLittleRemainsIsNotSpentAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := exactThrottle(catalog.Limit{Requests: 250_000, Per: time.Hour, Burst: 70})
+		throttle.Answer(Answer{CohortID: "c", Header: headers("X-RateLimit-Limit", "250000", "X-RateLimit-Remaining", "3", "X-RateLimit-Reset", "1200")})
+		require.Equal(t, 3, taken(throttle, 100))
+		time.Sleep(1200 * time.Second)
+		taken(throttle, 1)
+		time.Sleep(time.Minute)
+		require.Equal(t, 70, taken(throttle, 100), "the burst is back after the reset")
+	})
+}
+
 func TestA429HoldsTheCredentialUntilTheReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,7 +98,7 @@ func TestA429HoldsTheCredentialUntilTheReset(t *testing.T) {
 			{"an epoch", headers("X-RateLimit-Reset", strconv.FormatInt(now.Unix()+40, 10)), 40 * time.Second},
 			{"a delta", headers("X-RateLimit-Reset", "50"), 50 * time.Second},
 			{"an epoch by a clock that differs", headers("X-RateLimit-Reset", "1800000060", "Date", time.Unix(1800000000, 0).UTC().Format(http.TimeFormat)), time.Minute},
-			{"too far ahead", headers("Retry-After", "999999999999"), time.Hour},
+			{"too far ahead", headers("Retry-After", "999999999999"), time.Hour - maxJitter},
 			{"the past", headers("X-RateLimit-Reset", strconv.FormatInt(now.Unix()-60, 10)), 1},
 			{"nothing", nil, 1},
 		} {

@@ -194,11 +194,12 @@ func slug(name string) string {
 	return strings.Join(words, "-")
 }
 
-// Load reads and parses the file at path by way of from. See Parse.
-func Load(path string, from Source) (*Config, Problems, error) {
+// Load reads and parses the file at path by way of from. See Parse, and
+// ParseAll for all.
+func Load(path string, from Source, all bool) (*Config, Problems, error) {
 	data, err := from.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(path, data, from)
+	return parse(path, data, from, all)
 }

@@ -111,15 +111,31 @@ func TestSecretsShowThemselvesNowhere(t *testing.T) {
 	}
 }
 
-func TestCheckSecretsNamesEachThatDoesNotResolve(t *testing.T) {
+func TestReferencesThatLeadNowhereAreReportedWithTheRest(t *testing.T) {
 	t.Parallel()
-	from := source(map[string]string{"P": ""}, nil)
-	c, _, err := Parse("f", []byte(strings.Replace(valid, "${env:A}", "${file:/none}", 1)), from)
+	from := source(map[string]string{"P": ""}, map[string]string{"/ca": "nothing", "/cert": "x", "/key": "y"})
+	file := strings.Replace(valid, "${env:A}", "${file:/none}", 1)
+	_, _, err := Parse("f", []byte(file), from)
+	require.NoError(t, err, "who talks to Kafka alone needs no Braze key")
+	_, _, err = ParseAll("f", []byte(file+"x: 1\n"), from)
+	require.EqualError(t, err, `f:7:22: targets[0].partner_api_key: resolving ${env:P}: it is empty; set it for this process, or correct the reference
+f:8:14: targets[0].api_key: resolving ${file:/none}: open /none: file does not exist; set it for this process, or correct the reference
+f:10:1: x: is an unknown key; known here: kafka, braze, targets, syncs, delivery, http, log`)
+	_, _, err = ParseAll("f", []byte(valid), keysSet())
 	require.NoError(t, err)
-	require.Equal(t, `f:7:22: targets[0].partner_api_key: resolving ${env:P}: it is empty; set it for this process, or correct the reference
-f:8:14: targets[0].api_key: resolving ${file:/none}: open /none: file does not exist; set it for this process, or correct the reference`,
-		c.CheckSecrets().Error())
-	require.Empty(t, parsed(t, valid).CheckSecrets())
+
+	tlsFile := func(files string) string {
+		return strings.Replace(valid, "targets:", "  tls: {enabled: true, "+files+"}\ntargets:", 1)
+	}
+	for files, want := range map[string]string{
+		"ca_file: /gone":                    "f:4:33: kafka.tls.ca_file: cannot be read: open /gone: file does not exist",
+		"ca_file: /ca":                      "f:4:33: kafka.tls.ca_file: holds no certificate in PEM form",
+		"cert_file: /cert, key_file: /gone": "f:4:52: kafka.tls.key_file: cannot be read",
+		"cert_file: /cert, key_file: /key":  "f:4:35: kafka.tls.cert_file: does not go with key_file",
+	} {
+		_, _, err := ParseAll("f", []byte(tlsFile(files)), source(map[string]string{"P": "p", "A": "a"}, map[string]string{"/ca": "nothing", "/cert": "x", "/key": "y"}))
+		require.ErrorContains(t, err, want)
+	}
 }
 
 func TestOneCredentialHasOneID(t *testing.T) {
@@ -199,8 +215,8 @@ func uncommented(t *testing.T) string {
 
 func TestTheExampleWorksAsItIs(t *testing.T) {
 	t.Parallel()
-	c := parsed(t, read(t, example))
-	require.Empty(t, c.CheckSecrets())
+	_, _, err := ParseAll("example", []byte(read(t, example)), keysSet())
+	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(read(t, example), "# yaml-language-server: $schema=docs/config.schema.json\n"))
 }
 

@@ -14,7 +14,7 @@ import (
 // they resolve now, else of the references. It is safe to log.
 func (t Target) CredentialID() string {
 	h := sha256.New()
-	for _, part := range []string{string(t.API), t.Endpoint, t.Partner, t.PartnerAPIKey.resolvedOrText(), t.APIKey.resolvedOrText()} {
+	for _, part := range []string{string(t.API), t.Endpoint, t.PartnerAPIKey.resolvedOrText(), t.APIKey.resolvedOrText()} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:12]
@@ -25,25 +25,6 @@ func (s Secret) resolvedOrText() string {
 		return value
 	}
 	return s.text
-}
-
-// CheckSecrets resolves every secret and reports those that do not. A command
-// that talks to Kafka alone can do without the targets' keys, so Parse does not
-// ask.
-func (c *Config) CheckSecrets() Problems {
-	var found Problems
-	check := func(path string, s Secret) {
-		if _, err := s.Resolve(); err != nil {
-			found = append(found, c.file.problem(path, err.Error(), "set it for this process, or correct the reference"))
-		}
-	}
-	check("kafka.sasl.username", c.Kafka.SASL.Username)
-	check("kafka.sasl.password", c.Kafka.SASL.Password)
-	for i, t := range c.Targets {
-		check(join(c.owners[i], "partner_api_key"), t.PartnerAPIKey)
-		check(join(c.owners[i], "api_key"), t.APIKey)
-	}
-	return found
 }
 
 // checkCredentials compares the targets that share endpoint and credentials:

@@ -16,9 +16,19 @@ import (
 // Parse decodes and checks a file's content; name stands in its problems.
 // References to secrets are looked up by way of from. It returns the warnings
 // besides the configuration, or an error that is a Problems with every error
-// of the file. Whether all secrets resolve is CheckSecrets's to say: a command
-// that talks to Kafka alone needs no Braze key.
+// of the file. It does not look where the file points to, for a command that
+// talks to Kafka alone needs no Braze key: ParseAll does.
 func Parse(name string, data []byte, from Source) (*Config, Problems, error) {
+	return parse(name, data, from, false)
+}
+
+// ParseAll is Parse, and reports with the rest every secret that does not
+// resolve and every file that cannot be used.
+func ParseAll(name string, data []byte, from Source) (*Config, Problems, error) {
+	return parse(name, data, from, true)
+}
+
+func parse(name string, data []byte, from Source, all bool) (*Config, Problems, error) {
 	d := &decoder{
 		positions: positions{name: name, at: make(map[string]position)},
 		anchors:   make(map[string]ast.Node),
@@ -31,6 +41,9 @@ func Parse(name string, data []byte, from Source) (*Config, Problems, error) {
 		d.object("", root, draft.keys())
 		draft.complete(&d.positions)
 		d.problems = append(d.problems, c.check()...)
+		if all {
+			d.problems = append(d.problems, c.checkReferences(from)...)
+		}
 	}
 	slices.SortStableFunc(d.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -103,7 +116,10 @@ func (d *decoder) syntaxProblem(err error) Problem {
 	var syntax *yaml.SyntaxError
 	if errors.As(err, &syntax) && syntax.Token != nil && syntax.Token.Position != nil {
 		at := position{syntax.Token.Position.Line, syntax.Token.Position.Column}
-		return d.problemAt(at, "", "is not valid YAML: "+syntax.Message, "mind indentation, quotes and brackets")
+		// What the message quotes may be a plain secret, too.
+		what, _, _ := strings.Cut(syntax.Message, `"`)
+		what, _, _ = strings.Cut(what, "'")
+		return d.problemAt(at, "", "is not valid YAML: "+strings.TrimRight(what, ": "), "mind indentation, quotes and brackets")
 	}
 	return d.problemAt(position{1, 1}, "", "is not valid YAML", "mind indentation, quotes and brackets")
 }

@@ -157,7 +157,10 @@ func checkListen(s string) string { return checkAddress(s, false) }
 func checkAddress(s string, remote bool) string {
 	host, port, err := net.SplitHostPort(s)
 	n, numeric := strconv.ParseUint(port, 10, 16)
-	if err != nil || numeric != nil || strings.ContainsAny(host, "/@ ") || (remote && (host == "" || n == 0)) {
+	if strings.Contains(s, "@") {
+		return "holds a user or password" // It is not quoted for that.
+	}
+	if err != nil || numeric != nil || strings.ContainsAny(host, "/ ") || (remote && (host == "" || n == 0)) {
 		return strconv.Quote(s) + " is not host:port"
 	}
 	return ""

@@ -66,6 +66,8 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 		want string // "line:column: path: what", the beginning of the one problem
 	}{
 		"not YAML":                    {"kafka: [", "1:8: is not valid YAML"},
+		"not YAML, with a secret":     {target("${env:A}", "|S3CRETVALUE"), "8:14: is not valid YAML: invalid header option"},
+		"broker with a password":      {target("localhost:9092", "kafka://svc:S3CRETVALUE@b:9092"), "2:13: kafka.brokers[0]: holds a user or password"},
 		"not a block":                 {"- a\n", "1:1: is a list"},
 		"two documents":               {valid + "---\na: 1\n", "11:1: is a second document"},
 		"unknown key":                 {kafka("topics: x"), `4:3: kafka.topics: is an unknown key; did you mean topic?`},
@@ -183,6 +185,7 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 			require.Len(t, all, 1, "%s", all)
 			require.True(t, strings.HasPrefix(all[0].String(), "f:"+tc.want), "%s", all)
 			require.NotContains(t, all.Error(), "s3cret")
+			require.NotContains(t, all.Error(), "S3CRET")
 			require.NotContains(t, all.Error(), "me:pw")
 		})
 	}

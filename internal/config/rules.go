@@ -97,12 +97,11 @@ func (c *Config) checkTimes() Problems {
 	if k.HeartbeatInterval >= k.SessionTimeout {
 		report("kafka.heartbeat_interval", "is not shorter than session_timeout, so that every member would be thrown out",
 			"want at most a third of it, "+formatDuration(k.SessionTimeout/3))
-		return found
 	}
 	if k.DrainTimeout >= k.RebalanceTimeout {
 		report("kafka.drain_timeout", "is not shorter than rebalance_timeout ("+formatDuration(k.RebalanceTimeout)+")",
 			"shorten it, or lengthen rebalance_timeout")
-	} else if limit := k.membership() - k.HeartbeatInterval; k.DrainTimeout >= limit {
+	} else if limit := k.membership() - k.HeartbeatInterval; limit > 0 && k.DrainTimeout >= limit {
 		report("kafka.drain_timeout", "is not shorter than min(session_timeout, rebalance_timeout) - heartbeat_interval",
 			"want less than "+formatDuration(limit))
 	}
@@ -111,7 +110,7 @@ func (c *Config) checkTimes() Problems {
 		if t.RequestTimeout >= k.DrainTimeout {
 			report(path, "is not shorter than kafka.drain_timeout", "want less than "+formatDuration(k.DrainTimeout))
 		}
-		if lease := k.Lease(t.RequestTimeout); lease < 2*k.CommitInterval {
+		if lease := k.Lease(t.RequestTimeout); k.HeartbeatInterval < k.membership() && lease < 2*k.CommitInterval {
 			report(path, fmt.Sprintf("leaves a lease of %s: min(session_timeout, rebalance_timeout) - heartbeat_interval - request_timeout",
 				formatDuration(max(lease, 0))),
 				"want at least two commit intervals, "+formatDuration(2*k.CommitInterval)+": shorten request_timeout or lengthen the others")

@@ -70,7 +70,7 @@ func (v text[T]) decode(d *decoder, path string, n ast.Node) {
 	case kind == isNumber || kind == isBool:
 		d.report(path, "is "+kind+" to YAML", v.want+", in quotes where need be")
 	default:
-		d.report(path, "is "+kind, v.want)
+		d.report(path, "is "+kind+" to YAML", v.want+", in quotes where need be")
 	}
 }
 

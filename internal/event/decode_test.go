@@ -364,3 +364,23 @@ func TestCut(t *testing.T) {
 	var failure *DecodeError
 	require.ErrorAs(t, err, &failure)
 }
+
+// A producer without timestamps leaves nothing to be ahead of, but for the year
+// 2100: nanoseconds in the place of microseconds come out far past it.
+func TestWithoutAKafkaTimestampATimePast2100IsAhead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		json  string
+		want  int64
+		issue TimeIssue
+	}{
+		{"4102444799", 4_102_444_799_000_000, TimeOK},
+		{"4102444800", -1000, TimeAhead},
+		{"1692206763123456789", -1000, TimeAhead},
+	} {
+		got, err := NewDecoder(nil).Decode(payload("computed_time", c.json), time.UnixMilli(-1))
+		require.NoError(t, err)
+		require.Equal(t, c.issue.String(), got.TimeIssue.String(), c.json)
+		require.Equal(t, c.want, got.Time, c.json)
+	}
+}

@@ -7,12 +7,16 @@ import "time"
 const (
 	maxAhead = int64(5 * time.Minute / time.Microsecond)
 	oldest   = 946_684_800_000_000
+	// latest is the beginning of the year 2100: a time that nobody means,
+	// whatever the Kafka timestamp says.
+	latest = 4_102_444_800_000_000
 )
 
 // resolveTime returns the time that the event is ordered by. text is the
 // computed_time, a number or the text of a string; stamp is the record's Kafka
 // timestamp in microseconds. A record from before Kafka had timestamps, or
-// whose producer wrote none, has one of 0 or less: nothing is ahead of that.
+// whose producer wrote none, has one of 0 or less: nothing before the year 2100
+// is ahead of that.
 func resolveTime(text []byte, stamp int64) (micros int64, issue TimeIssue) {
 	micros, ok := decimalMicros(text)
 	if !ok {
@@ -25,7 +29,7 @@ func resolveTime(text []byte, stamp int64) (micros int64, issue TimeIssue) {
 	switch {
 	case micros < oldest:
 		return stamp, TimeAncient
-	case stamp > 0 && micros > stamp+maxAhead:
+	case stamp > 0 && micros > stamp+maxAhead, micros >= latest:
 		return stamp, TimeAhead
 	default:
 		return micros, TimeOK

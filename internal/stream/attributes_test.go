@@ -201,6 +201,9 @@ func TestOnlyTheProbeUnlocks(t *testing.T) {
 		stop := r.run()
 		defer stop()
 		r.produce(0, "c1", true, time.Now(), "slow", "s2", "s3")
+		for len(r.braze.sent()) == 0 {
+			time.Sleep(100 * time.Millisecond)
+		}
 		r.produce(0, "c1", true, time.Now(), "fast", "f2", "f3")
 		time.Sleep(30 * time.Second)
 		if s := r.target.Status(); len(s.Locked) != 1 {

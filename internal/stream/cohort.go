@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"bytes"
+
 	"github.com/cenkalti/backoff/v4"
 
 	"cohortsync/internal/catalog"
@@ -70,6 +72,7 @@ func (c *cohort) needsNaming() bool { return !c.nameless && c.named != c.label()
 // callIt notes the name that a record gives the cohort, unless a newer record
 // has named it.
 func (c *cohort) callIt(name []byte, at change) {
+	name = bytes.TrimSpace(name) // Braze wants one that is not empty.
 	older := at.time < c.nameTime || at.time == c.nameTime && at.offset < c.nameOffset
 	if c.name != "" && (len(name) == 0 || older) {
 		return

@@ -170,7 +170,8 @@ func (f *feed) record(ctx, sending context.Context, r *Record) bool {
 		t.metrics.emptyRecords.Inc()
 		return true
 	}
-	ev, err := f.decoder.Decode(r.Value, r.Time)
+	stamp := t.believed(r.Time)
+	ev, err := f.decoder.Decode(r.Value, stamp)
 	if err != nil {
 		t.metrics.undecodable[decodeReason(err)].Inc()
 		return f.g.buryRecord(ctx, sending, f, r, err)
@@ -179,17 +180,29 @@ func (f *feed) record(ctx, sending context.Context, r *Record) bool {
 	if ev.TimeIssue != event.TimeOK {
 		t.metrics.timeIssues[ev.TimeIssue].Inc()
 	}
-	return f.changes(ctx, r, ev)
+	return f.changes(ctx, r.Offset, stamp, ev)
+}
+
+// believed returns a record's Kafka timestamp, or the present moment in the
+// place of one that cannot be right: before the year 2000, or a day ahead. A
+// producer that writes microseconds would otherwise win over every change to
+// come. Such records are read in the log's order, and so keep it.
+func (t *Target) believed(stamp time.Time) time.Time {
+	now := t.Now()
+	if stamp.Year() < 2000 || stamp.Sub(now) > 24*time.Hour {
+		return now
+	}
+	return stamp
 }
 
 // changes puts every change of a decoded record to the pending set.
-func (f *feed) changes(ctx context.Context, r *Record, ev *event.Event) bool {
+func (f *feed) changes(ctx context.Context, offset int64, stamp time.Time, ev *event.Event) bool {
 	t := f.g.t
 	route := t.Routes.Route(ev.CohortID)
 	now := t.clock(t.Now())
 
 	t.mu.Lock()
-	m := f.tracker.track(r.Offset, r.Time.UnixMilli())
+	m := f.tracker.track(offset, stamp.UnixMilli())
 	f.g.memory.used += markCost
 	if route == nil {
 		f.skip(m, reasonUnsynced, ev)
@@ -202,7 +215,7 @@ func (f *feed) changes(ctx context.Context, r *Record, ev *event.Event) bool {
 	if c.unfit {
 		f.skip(m, reasonBadAttribute, ev)
 	} else {
-		ch := change{time: ev.Time, offset: r.Offset, stamp: m.stamp, mark: m, in: ev.InCohort}
+		ch := change{time: ev.Time, offset: offset, stamp: m.stamp, mark: m, in: ev.InCohort}
 		c.callIt(ev.CohortName, ch)
 		if all = f.insertAll(ctx, c, ev.Users, ch, now); all {
 			// A record that was cut short keeps the reader's hold, and with it the

@@ -8,17 +8,18 @@ import (
 	"cohortsync/internal/braze"
 )
 
-// Why a request may not start. Neither is success or failure: the changes stay
+// Why a request may not start. None is success or failure: the changes stay
 // where they are.
 var (
 	errEnded  = errors.New("the generation has ended")
+	errLocked = errors.New("the target is locked")
 	errLapsed = errors.New("the lease has run out: no commit was accepted in time")
 )
 
 // send carries out one flight. ctx ends with the generation; sending, which
 // the requests themselves run under, ends with the drain.
 func (g *generation) send(ctx, sending context.Context, f *flight) {
-	admit := g.admission(ctx)
+	admit := g.admission(ctx, f)
 	if f.naming != nil {
 		err := g.t.Namer.Name(sending, *f.naming, admit)
 		g.named(f, err)
@@ -37,8 +38,9 @@ func (g *generation) send(ctx, sending context.Context, f *flight) {
 
 // admission returns the check before each request of one flight. The first
 // request has its token already; the parts of a divided batch take their own.
-// The lease is checked last, just before the write.
-func (g *generation) admission(ctx context.Context) braze.Admit {
+// A target that was locked meanwhile lets only its probe go on. The lease is
+// checked last, just before the write.
+func (g *generation) admission(ctx context.Context, f *flight) braze.Admit {
 	paid := true
 	return func(context.Context) error {
 		if !paid {
@@ -52,10 +54,14 @@ func (g *generation) admission(ctx context.Context) braze.Admit {
 		}
 		g.t.mu.Lock()
 		defer g.t.mu.Unlock()
-		if !g.lease.valid(g.t.Now()) {
+		switch {
+		case g.t.lock != nil && !f.probe:
+			return errLocked
+		case !g.lease.valid(g.t.Now()):
 			return errLapsed
+		default:
+			return nil
 		}
-		return nil
 	}
 }
 

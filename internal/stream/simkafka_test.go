@@ -62,6 +62,11 @@ func (k *simKafka) chance(p float64) bool { return p > 0 && k.rng.Float64() < p 
 // produce appends a record behind a random gap and now and then a control
 // marker, as compaction and transactions leave them.
 func (k *simKafka) produce(partition int, value []byte) int64 {
+	return k.append(partition, Record{Time: time.Now(), Key: []byte("key"), Value: value})
+}
+
+// append appends a record as it is, at the next offset.
+func (k *simKafka) append(partition int, r Record) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p := &k.partitions[partition]
@@ -69,7 +74,8 @@ func (k *simKafka) produce(partition int, value []byte) int64 {
 		p.next += 1 + k.rng.Int64N(3)
 	}
 	offset := p.next
-	p.records = append(p.records, Record{Offset: offset, Time: time.Now(), Key: []byte("key"), Value: value})
+	r.Offset = offset
+	p.records = append(p.records, r)
 	p.next++
 	if k.chance(.1) {
 		p.records = append(p.records, Record{Offset: p.next, Time: time.Now(), Control: true, Value: []byte{0, 0, 0, 0}})

@@ -153,11 +153,12 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 	logger := slog.New(slog.DiscardHandler)
 	registry := prometheus.NewRegistry()
 	throttle := braze.NewThrottle(target.RateLimit, braze.ThrottleOptions{Now: time.Now, Rand: random})
+	newBackOff := func() backoff.BackOff { return braze.NewBackOff(random) }
 	client := braze.NewCohorts(braze.Options{
 		Target: target.Name, Endpoint: target.Endpoint, Partner: target.Partner,
 		Credentials:    func() (string, string, error) { return "partner-key", "data-key", nil },
 		RequestTimeout: simRequestTimeout, Throttle: throttle, Transport: w,
-		Metrics: braze.NewMetrics(registry), Version: "test", Now: time.Now, Logger: logger,
+		NewBackOff: newBackOff, Metrics: braze.NewMetrics(registry), Version: "test", Now: time.Now, Logger: logger,
 	})
 	log := simLog{world.kafka, w}
 	return Options{
@@ -166,7 +167,7 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 		Topic:  "changes", Group: "cohortsync.sim", Timing: simTiming(), LateWindow: 10 * time.Hour, MaxMemory: setup.maxMemory,
 		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
 		Destination: simDestination{client, world, w}, Namer: client, Throttle: simThrottle{throttle, w},
-		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(random) },
+		NewBackOff: newBackOff,
 		Now:        time.Now, Logger: logger, Metrics: NewMetrics(registry), Beats: NewBeats(time.Now),
 	}
 }
