@@ -28,8 +28,8 @@ test: ## Run all tests with the race detector, in random order.
 	go test -race -shuffle=on -timeout 15m ./...
 
 .PHONY: sim
-sim: ## Run N simulated schedules (N=10000); SEED=n repeats one that failed.
-	go test ./internal/stream -count=1 -timeout 0 -run '^TestSimulation$$' -rapid.checks=$$((($(N) + 19) / 20)) $(if $(SEED),-rapid.seed=$(SEED))
+sim: ## Run N simulated schedules of both APIs (N=10000); SEED=n repeats one that failed.
+	go test ./internal/stream -count=1 -timeout 0 -run '^TestSimulation$$' -rapid.checks=$$((($(N) + 39) / 40)) $(if $(SEED),-rapid.seed=$(SEED))
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (10s).

@@ -40,6 +40,22 @@ type simWorld struct {
 	problems []string
 }
 
+const (
+	// simAttribute begins the names of attributes.
+	simAttribute = "in_"
+	// simReorderGuard is within how long Braze applies what it has accepted, and
+	// how long a user is left alone.
+	simReorderGuard = time.Second
+)
+
+// key is what Braze keeps a cohort's members under.
+func (s *simSetup) key(cohort string) string {
+	if s.api == catalog.Attributes {
+		return simAttribute + cohort
+	}
+	return cohort
+}
+
 type simUser struct{ cohort, user string }
 
 // simChange is one change in the log.
@@ -58,6 +74,7 @@ type simOwned struct {
 
 // simSetup is what a schedule is run with.
 type simSetup struct {
+	api        catalog.API
 	seed       uint64
 	partitions int
 	cohorts    int
@@ -134,7 +151,7 @@ func (world *simWorld) committed(offsets map[int]int64) {
 			continue
 		}
 		id := catalog.Identifier{Kind: catalog.ExternalID, Value: key.user}
-		if world.braze.Members(key.cohort)[id] != newest.in {
+		if world.braze.Accepted(world.setup.key(key.cohort))[id] != newest.in {
 			world.problems = append(world.problems, fmt.Sprintf("%v is committed past the unsettled %v: %+v", offsets, key, newest))
 		}
 	}
@@ -143,7 +160,7 @@ func (world *simWorld) committed(offsets map[int]int64) {
 func (world *simWorld) targetOptions(w *simWorker) Options {
 	setup := world.setup
 	target := catalog.Target{
-		Name: "Sim", Slug: "sim", Endpoint: "https://rest.iad-01.braze.com", Partner: "amplitude",
+		Name: "Sim", Slug: "sim", Endpoint: "https://rest.iad-01.braze.com", API: setup.api, Partner: "amplitude",
 		Identifiers: []catalog.Rule{{From: "user_id", To: catalog.ExternalID}}, Send: catalog.SendAll,
 		RequestTimeout: simRequestTimeout, RateLimit: catalog.Limit{Requests: 250000, Per: time.Hour, Burst: 70},
 		MaxBatch: setup.maxBatch, MaxInFlight: 64, MaxDeadLettersPerMinute: 1000,
@@ -154,19 +171,28 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 	registry := prometheus.NewRegistry()
 	throttle := braze.NewThrottle(target.RateLimit, braze.ThrottleOptions{Now: time.Now, Rand: random})
 	newBackOff := func() backoff.BackOff { return braze.NewBackOff(random) }
-	client := braze.NewCohorts(braze.Options{
+	options := braze.Options{
 		Target: target.Name, Endpoint: target.Endpoint, Partner: target.Partner,
 		Credentials:    func() (string, string, error) { return "partner-key", "data-key", nil },
 		RequestTimeout: simRequestTimeout, Throttle: throttle, Transport: w,
 		NewBackOff: newBackOff, Metrics: braze.NewMetrics(registry), Version: "test", Now: time.Now, Logger: logger,
-	})
+	}
+	var destination Destination
+	var namer Namer
+	if setup.api == catalog.Attributes {
+		target.Attribute, target.ReorderGuard = simAttribute+catalog.CohortIDPlaceholder, simReorderGuard
+		destination = braze.NewAttributes(options)
+	} else {
+		cohorts := braze.NewCohorts(options)
+		destination, namer = cohorts, cohorts
+	}
 	log := simLog{world.kafka, w}
 	return Options{
 		Target: target,
 		Routes: catalog.NewRoutes(target.Name, []catalog.Sync{{Name: "all", CohortID: catalog.Wildcard, Target: target.Name, Linger: setup.linger}}),
 		Topic:  "changes", Group: "cohortsync.sim", Timing: simTiming(), LateWindow: 10 * time.Hour, MaxMemory: setup.maxMemory,
 		Membership: &simMember{simLog: log}, Log: log, Source: log, Letters: simLetters{log},
-		Destination: simDestination{client, world, w}, Namer: client, Throttle: simThrottle{throttle, w},
+		Destination: simDestination{destination, world, w}, Namer: namer, Throttle: simThrottle{throttle, w},
 		NewBackOff: newBackOff,
 		Now:        time.Now, Logger: logger, Metrics: NewMetrics(registry), Beats: NewBeats(time.Now),
 	}
