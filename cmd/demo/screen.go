@@ -44,10 +44,14 @@ type screen struct {
 // show prints the present figures and the members of each cohort.
 func (s *screen) show(f figures, members []cohortMembers, faults string) {
 	if !s.terminal {
-		fmt.Fprintf(s.out, "%4.0fs  in %.0f  coalesced %.0f  requests %.0f  delivered %.0f  throttled %.0f  dead-lettered %.0f  pending %.0f  Braze %s\n",
+		fmt.Fprintf(s.out, "%4.0fs  in %.0f  coalesced %.0f  requests %.0f  delivered %.0f  throttled %.0f times, %.0f s  dead-lettered %.0f  pending %.0f  Braze %s\n",
 			time.Since(s.began).Seconds(), f["cohortsync_changes_consumed_total"], coalesced(f), f["cohortsync_braze_requests_total"],
-			f["cohortsync_changes_delivered_total"], f["cohortsync_braze_requests_total/limited"],
+			f["cohortsync_changes_delivered_total"], f["cohortsync_braze_requests_total/limited"], f["cohortsync_throttle_wait_seconds_total"],
 			f["cohortsync_changes_dead_lettered_total"], f["cohortsync_changes_pending"], standing(f, time.Now()))
+		for i, m := range members {
+			fmt.Fprintf(s.out, "%s%s %d", [2]string{"       members  ", ", "}[min(i, 1)], m.name, m.members)
+		}
+		fmt.Fprintln(s.out)
 		return
 	}
 	var b strings.Builder
@@ -78,6 +82,7 @@ func (s *screen) table(f figures, members []cohortMembers, faults string) string
 	row("  failed", "", f["cohortsync_braze_requests_total"]-f["cohortsync_braze_requests_total/success"])
 	row("delivered", "cohortsync_changes_delivered_total", f["cohortsync_changes_delivered_total"])
 	row("throttled (429)", "", f["cohortsync_braze_requests_total/limited"])
+	row("  waited, s", "cohortsync_throttle_wait_seconds_total", f["cohortsync_throttle_wait_seconds_total"])
 	row("dead-lettered", "cohortsync_changes_dead_lettered_total", f["cohortsync_changes_dead_lettered_total"])
 	row("pending", "", f["cohortsync_changes_pending"])
 	b.WriteString("  members in the simulated Braze, which was empty at the start\n")

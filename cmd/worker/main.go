@@ -32,7 +32,6 @@ type cli struct {
 
 // process is what a subcommand may touch of the world around it.
 type process struct {
-	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer
 	source  config.Source
@@ -69,7 +68,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 func main() {
 	os.Exit(run(os.Args[1:], process{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, source: config.System(), version: version,
+		stdout: os.Stdout, stderr: os.Stderr, source: config.System(), version: version,
 		exit: os.Exit,
 	}))
 }

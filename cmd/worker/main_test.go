@@ -48,7 +48,7 @@ func invoke(args ...string) (code int, out, errs string) {
 	}
 	var stdout, stderr bytes.Buffer
 	code = run(args, process{
-		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, version: "v1.2.3",
+		stdout: &stdout, stderr: &stderr, version: "v1.2.3",
 		source: config.Source{
 			Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			ReadFile: func(path string) ([]byte, error) {

@@ -56,7 +56,7 @@ func (cmd runCmd) Run(p process) error {
 	if err := worker.Run(ctx); err != nil {
 		return fmt.Errorf("running the worker: %w", err)
 	}
-	logger.Info("stopped: drained, committed and left the groups")
+	logger.Info("stopped")
 	return nil
 }
 

@@ -75,6 +75,9 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 		if err != nil {
 			return err
 		}
+		if len(catalog.NewRoutes(t.Name, cfg.Syncs).Syncs()) == 0 {
+			deps.Logger.Warn("no sync names this target, so all that it reads is skipped; its group moves past it for good", "target", t.Name)
+		}
 		a.targets = append(a.targets, &runningTarget{Target: target, membership: membership, throttle: throttle})
 	}
 	return nil

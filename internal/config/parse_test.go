@@ -107,6 +107,8 @@ func TestEachProblemIsReportedWithItsPlace(t *testing.T) {
 		"unknown kind":                {target("to: external_id", "to: email"), `9:39: targets[0].identifiers[0].to: "email" is not an identifier's kind`},
 		"bad property":                {target("user_id", "email"), `9:26: targets[0].identifiers[0].from: "email" is not a property`},
 		"empty step in a property":    {target("user_id", "user_properties..x"), `9:26: targets[0].identifiers[0].from: "user_properties..x" has an empty step`},
+		"label too long":              {target("to: external_id", "to: user_alias, label: "+strings.Repeat("x", 256)), "9:19: targets[0].identifiers[0]: cannot be used: compiling identifier 1: the label is longer than 255 bytes"},
+		"path too deep":               {target("user_id", "user_properties"+strings.Repeat(".x", 16)), "9:19: targets[0].identifiers[0]: cannot be used: compiling identifier 1: the path"},
 		"duplicate rule":              {target("external_id}", "external_id}, {from: user_id, to: external_id}"), "9:53: targets[0].identifiers[1]: is a duplicate"},
 		"dashboard host":              {endpoint("https://dashboard-01.braze.com"), "6:15: targets[0].endpoint: is a dashboard host, where people log in; use https://rest.iad-01.braze.com"},
 		"dashboard host in the EU":    {endpoint("https://dashboard-02.braze.eu"), "6:15: targets[0].endpoint: is a dashboard host, where people log in; use https://rest.fra-02.braze.eu"},

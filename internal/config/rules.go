@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"cohortsync/internal/catalog"
+	"cohortsync/internal/mapping"
 )
 
 // complete fills in what follows from other keys.
@@ -164,14 +165,19 @@ func (c *Config) checkIdentifiers() Problems {
 		path := join(c.owners[i], "identifiers")
 		for j, r := range t.Identifiers {
 			label := join(index(path, j), "label")
-			switch given := c.file.has(label); {
-			case r.To == catalog.UserAlias && !given:
+			alias, given := r.To == catalog.UserAlias, c.file.has(label)
+			switch {
+			case r.From == "" || r.To == 0: // Reported already.
+			case alias && !given:
 				report(label, "is missing", "an alias is known by name and label: add label")
-			case r.To != catalog.UserAlias && r.To != 0 && given:
+			case !alias && given:
 				report(label, "is for user_alias only", "remove it, or use to: user_alias")
-			}
-			if r.From != "" && r.To != 0 && slices.Contains(t.Identifiers[:j], r) {
+			case slices.Contains(t.Identifiers[:j], r):
 				report(index(path, j), "is a duplicate", "remove it")
+			default:
+				if _, err := mapping.New([]catalog.Rule{r}, catalog.SendAll); err != nil {
+					report(index(path, j), "cannot be used: "+err.Error(), "change it")
+				}
 			}
 		}
 	}

@@ -37,6 +37,12 @@ type lock struct {
 // they go on until there is one to probe with.
 func (l *lock) stopsReading() bool { return l.refused != nil }
 
+// postpone puts the next probe off.
+func (l *lock) postpone(clock int64) {
+	l.interval = min(2*l.interval, lastProbe)
+	l.probeAt = clock + int64(l.interval)
+}
+
 // refuse locks the target after the cohort's request was refused, or puts the
 // next probe off when it was the probe. It returns what to log. The caller
 // holds the mutex.
@@ -44,8 +50,7 @@ func (t *Target) refuse(c *cohort, reason string, clock int64, err error) (tell 
 	if l := t.lock; l != nil {
 		if l.refused == c || l.refused == nil {
 			l.refused, l.reason = c, reason
-			l.interval = min(2*l.interval, lastProbe)
-			l.probeAt = clock + int64(l.interval)
+			l.postpone(clock)
 		}
 		return nil
 	}

@@ -76,6 +76,30 @@ func TestALockOutlivesItsGeneration(t *testing.T) {
 	})
 }
 
+// A probe that Braze answers with something else has shown nothing either.
+func TestAProbeThatFailsOtherwiseIsPutOffToo(t *testing.T) {
+	for _, class := range []braze.Class{braze.Busy, braze.Unreachable, braze.Unexpected, braze.Limited} {
+		t.Run(class.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.braze.script(failing(braze.Refused, 401))
+				stop := r.run()
+				defer stop()
+				r.produce(0, "c1", true, time.Now(), "u1")
+				time.Sleep(10 * time.Second)
+				r.braze.script(failing(class, 0))
+				before := len(r.braze.sent())
+				time.Sleep(10 * time.Minute)
+				if n := len(r.braze.sent()) - before; n < 9 || n > 16 {
+					t.Errorf("%d probes in ten minutes", n)
+				}
+				r.braze.script(nil)
+				r.settled()
+			})
+		})
+	}
+}
+
 func TestTooManyFaultsLockTheTargetUntilARequestHasNone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, func(o *Options) { o.Target.MaxDeadLettersPerMinute = 2 })

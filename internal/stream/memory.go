@@ -18,6 +18,8 @@ const (
 type memory struct {
 	limit int64
 	used  int64
+	// reserved is the part of used that is set aside for fetches.
+	reserved int64
 	// fetch is how many bytes a feed asks for at once.
 	fetch int
 	// freed is closed, and replaced, when feeds that wait may go on.
@@ -32,7 +34,8 @@ func newMemory(limit int64) memory {
 // reserve sets aside what the feeds fetch.
 func (m *memory) reserve(feeds int) {
 	m.fetch = int(min(max(m.limit/4/int64(feeds), minFetch), maxFetch))
-	m.used += int64(m.fetch) * int64(feeds)
+	m.reserved = int64(m.fetch) * int64(feeds)
+	m.used += m.reserved
 }
 
 // announce lets waiting feeds look again.

@@ -170,10 +170,10 @@ func (m *targetMetrics) delivered(f *flight, report *braze.Report, now time.Time
 // collector tells a target's state from one snapshot, so that the funnel adds
 // up at every scrape and the gauges of a partition go with its feed.
 type collector struct {
-	t                                                                          *Target
-	funnel                                                                     map[string]*prometheus.Desc
-	skipped, pending, pendingBytes, late, oldest, locked, inFlight, partitions *prometheus.Desc
-	committed, logStart, highWatermark                                         *prometheus.Desc
+	t                                                                                *Target
+	funnel                                                                           map[string]*prometheus.Desc
+	skipped, pending, pendingBytes, used, late, oldest, locked, inFlight, partitions *prometheus.Desc
+	committed, logStart, highWatermark                                               *prometheus.Desc
 }
 
 func newCollector(t *Target) *collector {
@@ -193,8 +193,9 @@ func newCollector(t *Target) *collector {
 		c.funnel[what] = desc("changes_"+what+"_total", help)
 	}
 	c.skipped = desc("changes_skipped_total", "Users and identifiers that cannot be sent, by reason.", "reason")
-	c.pending = desc("changes_pending", "Changes that are not settled.")
-	c.pendingBytes = desc("memory_used_bytes", "What the budget of max_memory counts: fetched records, pending changes and late memory.")
+	c.pending = desc("changes_pending", "Changes that are not settled; an identifier has two of them while one is in flight and a newer one waits.")
+	c.pendingBytes = desc("pending_bytes", "What the budget of max_memory counts for pending changes and their cohorts.")
+	c.used = desc("memory_used_bytes", "What the budget of max_memory counts: fetched records, pending changes and late memory.")
 	c.late = desc("late_memory_identifiers", "Identifiers whose settled change is remembered.")
 	c.oldest = desc("oldest_unsettled_timestamp_seconds", "Kafka timestamp of the oldest unsettled record; 0 for none.")
 	c.locked = desc("target_locked", "1 while the target is locked for the reason.", "reason")
@@ -228,7 +229,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		counter(c.skipped, n, reason)
 	}
 	gauge(c.pending, float64(s.pending))
-	gauge(c.pendingBytes, float64(s.bytes))
+	gauge(c.pendingBytes, float64(s.pendingBytes))
+	gauge(c.used, float64(s.bytes))
 	gauge(c.late, float64(s.late))
 	gauge(c.oldest, float64(s.oldest)/1e3)
 	gauge(c.inFlight, float64(s.inFlight))
@@ -252,7 +254,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 type snapshot struct {
 	funnel                  funnel
 	pending, late, inFlight int
-	bytes                   int64
+	bytes, pendingBytes     int64
 	// oldest is in milliseconds of the Unix epoch, 0 for none.
 	oldest int64
 	locked []string
@@ -274,6 +276,7 @@ func (t *Target) snapshot() snapshot {
 		return s
 	}
 	s.late, s.inFlight, s.bytes = g.late.length, g.inFlight, g.memory.used
+	s.pendingBytes = s.bytes - g.memory.reserved - g.late.bytes
 	for _, f := range g.feeds {
 		s.pending += f.pending
 		if stamp, ok := f.tracker.oldest(); ok && (s.oldest == 0 || stamp < s.oldest) {

@@ -66,6 +66,8 @@ func (e *entry) cost() int64 { return entryCost + int64(len(e.key)) }
 type entries struct {
 	front, back *entry
 	length      int
+	// bytes is what the memory budget counts for them.
+	bytes int64
 }
 
 func (l *entries) pushBack(e *entry) {
@@ -77,6 +79,7 @@ func (l *entries) pushBack(e *entry) {
 	}
 	l.back = e
 	l.length++
+	l.bytes += e.cost()
 }
 
 func (l *entries) pushFront(e *entry) {
@@ -88,6 +91,7 @@ func (l *entries) pushFront(e *entry) {
 	}
 	l.front = e
 	l.length++
+	l.bytes += e.cost()
 }
 
 func (l *entries) remove(e *entry) {
@@ -103,6 +107,7 @@ func (l *entries) remove(e *entry) {
 	}
 	e.prev, e.next = nil, nil
 	l.length--
+	l.bytes -= e.cost()
 }
 
 // verdict is what became of a change that was put to the pending set.

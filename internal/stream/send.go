@@ -175,17 +175,17 @@ func (g *generation) consequences(f *flight, err error, buried bool, clock int64
 	class, ok := braze.ClassOf(err)
 	switch {
 	case !ok:
-		// Our own end, or the lease: neither success nor failure.
+		// Our own end, the lease or a lock: neither success nor failure.
 		return nil
 	case class.Locks():
 		return g.t.refuse(c, lockReason(class), clock, err)
-	case class == braze.Limited:
-		// The throttle holds the whole credential back until the reset.
-		g.t.metrics.retries[class].Inc()
-		return nil
-	default:
-		g.t.metrics.retries[class].Inc()
-		c.holdBack(clock, g.t.NewBackOff)
-		return nil
 	}
+	if l := g.t.lock; l != nil && f.probe {
+		l.postpone(clock)
+	}
+	g.t.metrics.retries[class].Inc()
+	if class != braze.Limited { // Then the throttle holds the whole credential back until the reset.
+		c.holdBack(clock, g.t.NewBackOff)
+	}
+	return nil
 }
