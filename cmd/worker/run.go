@@ -3,13 +3,16 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -20,7 +23,11 @@ import (
 )
 
 // runCmd is cohortsync run.
-type runCmd struct{ configFlag }
+type runCmd struct {
+	configFlag
+	// CPUProfile is for the benchmarks, and for whoever looks into a slow worker.
+	CPUProfile string `name:"cpu-profile" hidden:"" type:"path" placeholder:"FILE" help:"Write a processor profile to this file."`
+}
 
 // Help is shown below the command's flags.
 func (runCmd) Help() string {
@@ -34,11 +41,16 @@ Example: cohortsync run --config cohortsync.yaml`
 }
 
 // Run works until a signal comes.
-func (cmd runCmd) Run(p process) error {
+func (cmd runCmd) Run(p process) (err error) {
 	cfg, err := cmd.load(p, true)
 	if err != nil {
 		return err
 	}
+	stopProfile, err := profile(cmd.CPUProfile)
+	if err != nil {
+		return usageError{err}
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
 	logger := newLogger(p.stderr, cfg.Log)
 	info, _ := debug.ReadBuildInfo()
 	version := versionOf(p.version, cmp.Or(info, &debug.BuildInfo{}))
@@ -58,6 +70,24 @@ func (cmd runCmd) Run(p process) error {
 	}
 	logger.Info("stopped")
 	return nil
+}
+
+// profile starts a processor profile, unless path is empty.
+func profile(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(filepath.Clean(path))
+	if err != nil {
+		return nil, fmt.Errorf("making the processor profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the processor profile: %w", err), file.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return file.Close()
+	}, nil
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {

@@ -241,38 +241,38 @@ func TestEntriesCoolDownInTheOrderOfTheirAnswers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := cooling{guard: rapid.Int64Range(1, 20).Draw(t, "guard")}
 		type rest struct {
-			entry *entry
+			entry ref
 			until int64
 		}
 		var model []rest
-		now := int64(1)
+		now, next := int64(1), ref(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"answer": func(*rapid.T) {
-				e := &entry{}
-				q.push(e, now)
-				model = append(model, rest{e, now + q.guard})
+				next++
+				q.push(next, now)
+				model = append(model, rest{next, now + q.guard})
 			},
 			"wait": func(t *rapid.T) { now += rapid.Int64Range(1, 15).Draw(t, "for") },
 			"pop": func(t *rapid.T) {
-				e := q.pop(now)
+				r := q.pop(now)
 				if len(model) == 0 || model[0].until > now {
-					if e != nil {
+					if r != 0 {
 						t.Fatal("popped before its time")
 					}
 					return
 				}
-				if e != model[0].entry || e.cooling {
-					t.Fatalf("popped %p, want %p", e, model[0].entry)
+				if r != model[0].entry {
+					t.Fatalf("popped %d, want %d", r, model[0].entry)
 				}
 				model = model[1:]
 			},
 			"": func(t *rapid.T) {
-				next := int64(0)
+				until := int64(0)
 				if len(model) > 0 {
-					next = model[0].until
+					until = model[0].until
 				}
-				if q.length() != len(model) || q.next() != next {
-					t.Fatalf("%d rest, the next until %d; want %d and %d", q.length(), q.next(), len(model), next)
+				if q.length() != len(model) || q.next() != until {
+					t.Fatalf("%d rest, the next until %d; want %d and %d", q.length(), q.next(), len(model), until)
 				}
 			},
 		})

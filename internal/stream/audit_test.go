@@ -25,24 +25,34 @@ func (t *Target) audit() error {
 
 func (g *generation) audit() error {
 	pending, used := 0, int64(len(g.feeds)*g.memory.fetch)+int64(g.cooling.length())*coolingCost
+	entries := make(map[*cohort][]*entry)
+	for r := ref(1); r < g.store.unused; r++ {
+		if e := g.store.at(r); e.length > 0 {
+			c := g.store.cohortOf(e)
+			if key := g.store.key(e); g.store.find(c, key, g.store.hash(key)) != r {
+				return fmt.Errorf("cohort %s does not find %q", c.id, key)
+			}
+			entries[c] = append(entries[c], e)
+		}
+	}
 	for _, f := range g.feeds {
 		used += int64(f.tracker.length) * markCost
 		inFeed := 0
 		for _, c := range f.cohorts {
 			used += cohortCost + int64(len(c.id))
 			queued := 0
-			for _, e := range c.entries {
+			for _, e := range entries[c] {
 				used += e.cost()
 				if e.flying {
 					inFeed++
 				}
-				if e.waiting() {
+				if e.waiting {
 					inFeed++
 					if !e.flying && !e.cooling {
 						queued++
 					}
-					if e.offset < f.tracker.first() {
-						return fmt.Errorf("partition %d would commit %d past the unsettled %d", f.partition, f.tracker.first(), e.offset)
+					if e.offset < f.tracker.unsettled() {
+						return fmt.Errorf("partition %d would commit %d past the unsettled %d", f.partition, f.tracker.unsettled(), e.offset)
 					}
 				}
 			}

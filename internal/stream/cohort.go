@@ -22,9 +22,13 @@ type cohort struct {
 	// nameless says that the target's API does not name cohorts.
 	nameless bool
 
-	entries map[string]*entry
-	// queue holds the waiting entries that are not flying, oldest first.
-	queue entries
+	// store keeps the entries, by number they know their cohort, and index finds
+	// them.
+	store  *store
+	number uint32
+	index  index
+	// queue holds the waiting entries that neither fly nor cool, oldest first.
+	queue list
 
 	// name is what the newest record that bore a name calls the cohort, as of
 	// nameTime and nameOffset, or of the last record as long as none bore one;
@@ -71,7 +75,7 @@ func (c *cohort) needsNaming() bool { return !c.nameless && c.named != c.label()
 
 // callIt notes the name that a record gives the cohort, unless a newer record
 // has named it.
-func (c *cohort) callIt(name []byte, at change) {
+func (c *cohort) callIt(name []byte, at *change) {
 	name = bytes.TrimSpace(name) // Braze wants one that is not empty.
 	older := at.time < c.nameTime || at.time == c.nameTime && at.offset < c.nameOffset
 	if c.name != "" && (len(name) == 0 || older) {
@@ -100,7 +104,7 @@ func (c *cohort) due(maxBatch int) (at, deadline int64, ok bool) {
 		renamed := c.named != "" && c.needsNaming()
 		return c.notBefore, c.sent + linger, renamed
 	}
-	oldest := c.queue.front.arrived
+	oldest := c.store.at(c.queue.front).arrived
 	at = oldest + linger
 	if c.queue.length >= maxBatch {
 		at = oldest

@@ -18,32 +18,26 @@ type cooling struct {
 }
 
 type cooled struct {
-	entry *entry
+	entry ref
 	until int64
 }
 
 func (q *cooling) length() int { return len(q.queue) - q.first }
 
-func (q *cooling) push(e *entry, now int64) {
+func (q *cooling) push(r ref, now int64) {
 	if q.first > len(q.queue)/2 {
-		n := copy(q.queue, q.queue[q.first:])
-		clear(q.queue[n:])
-		q.queue, q.first = q.queue[:n], 0
+		q.queue, q.first = q.queue[:copy(q.queue, q.queue[q.first:])], 0
 	}
-	e.cooling = true
-	q.queue = append(q.queue, cooled{e, now + q.guard})
+	q.queue = append(q.queue, cooled{r, now + q.guard})
 }
 
-// pop returns the next entry that has rested for long enough, or nil.
-func (q *cooling) pop(now int64) *entry {
+// pop returns the next entry that has rested for long enough, or 0.
+func (q *cooling) pop(now int64) ref {
 	if q.length() == 0 || q.queue[q.first].until > now {
-		return nil
+		return 0
 	}
-	e := q.queue[q.first].entry
-	q.queue[q.first] = cooled{}
 	q.first++
-	e.cooling = false
-	return e
+	return q.queue[q.first-1].entry
 }
 
 // next returns when the first entry will have rested for long enough, or 0.
@@ -56,39 +50,44 @@ func (q *cooling) next() int64 {
 
 // answered says what comes next for an entry whose request has been answered.
 // The caller holds the mutex.
-func (g *generation) answered(e *entry, now int64) {
+func (g *generation) answered(r ref, now int64) {
 	if g.cooling.guard > 0 {
-		g.cooling.push(e, now)
+		g.store.at(r).cooling = true
+		g.cooling.push(r, now)
 		g.memory.used += coolingCost
 		return
 	}
-	g.rested(e)
+	g.rested(r)
 }
 
 // rested puts an entry that may be sent again where it belongs: its change, if
 // one waits, into the queue, else into the late memory.
-func (g *generation) rested(e *entry) {
-	if !e.waiting() {
-		g.remember(e)
+func (g *generation) rested(r ref) {
+	e := g.store.at(r)
+	if !e.waiting {
+		g.remember(r)
 		return
 	}
-	queue := &e.cohort.queue
-	if queue.front != nil && queue.front.arrived < e.arrived {
-		queue.pushBack(e)
+	queue := &g.store.cohortOf(e).queue
+	if queue.front != 0 && g.store.at(queue.front).arrived < e.arrived {
+		g.store.pushBack(queue, r)
 	} else {
-		queue.pushFront(e)
+		g.store.pushFront(queue, r)
 	}
 }
 
 // thaw ends the rest of the entries whose time has come.
 func (g *generation) thaw(now int64) {
 	freed := false
-	for e := g.cooling.pop(now); e != nil; e = g.cooling.pop(now) {
+	for r := g.cooling.pop(now); r != 0; r = g.cooling.pop(now) {
 		g.memory.used -= coolingCost
 		freed = true
-		g.rested(e)
-		if e.waiting() {
-			g.schedule.update(e.cohort, now)
+		e := g.store.at(r)
+		e.cooling = false
+		c, waiting := g.store.cohortOf(e), e.waiting
+		g.rested(r)
+		if waiting {
+			g.schedule.update(c, now)
 		}
 	}
 	if freed {

@@ -132,6 +132,8 @@ type flight struct {
 	cohort *cohort
 	// items are the changes it carries; none when it names the cohort.
 	items []flown
+	// keys are the packed identifiers of items.
+	keys []string
 	// naming names the cohort, or is nil. It is a copy, for the feed may learn
 	// of a newer name while the request is under way.
 	naming *braze.Naming
@@ -148,7 +150,7 @@ func (g *generation) launch(c *cohort, now time.Time) *flight {
 		f.naming = c.namingRequest()
 	} else {
 		reason := c.leaves(g.schedule.maxBatch)
-		f.items = c.take(g.schedule.maxBatch)
+		f.items, f.keys = c.take(g.schedule.maxBatch)
 		g.t.metrics.batches[reason].Inc()
 		g.t.metrics.batchSize.Observe(float64(len(f.items)))
 		c.sent = clock

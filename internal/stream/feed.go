@@ -113,7 +113,7 @@ func (f *feed) realign(ctx context.Context) error {
 	defer f.g.t.mu.Unlock()
 	f.offset = moved
 	f.bounds = b
-	if f.tracker.head == nil {
+	if f.tracker.length == 0 {
 		// Set, not advanced: a topic made anew begins below the old position.
 		f.tracker.next = moved
 	}
@@ -215,9 +215,9 @@ func (f *feed) changes(ctx context.Context, offset int64, stamp time.Time, ev *e
 	if c.unfit {
 		f.skip(m, reasonBadAttribute, ev)
 	} else {
-		ch := change{time: ev.Time, offset: offset, stamp: m.stamp, mark: m, in: ev.InCohort}
-		c.callIt(ev.CohortName, ch)
-		if all = f.insertAll(ctx, c, ev.Users, ch, now); all {
+		ch := change{time: ev.Time, offset: offset, stamp: stamp.UnixMilli(), mark: m, in: ev.InCohort}
+		c.callIt(ev.CohortName, &ch)
+		if all = f.insertAll(ctx, c, ev.Users, &ch, now); all {
 			// A record that was cut short keeps the reader's hold, and with it the
 			// offset: nobody may commit past users that were never looked at.
 			f.settle(m)
@@ -234,14 +234,14 @@ func (f *feed) changes(ctx context.Context, offset int64, stamp time.Time, ev *e
 }
 
 // skip settles a record whose users are all skipped for one reason.
-func (f *feed) skip(m *mark, reason string, ev *event.Event) {
+func (f *feed) skip(m markID, reason string, ev *event.Event) {
 	f.g.t.funnel.skip(reason, len(ev.Users))
 	f.settle(m)
 }
 
 // insertAll puts a change of every user to the pending set. It returns false
 // when ctx ended first.
-func (f *feed) insertAll(ctx context.Context, c *cohort, users []event.User, ch change, now int64) bool {
+func (f *feed) insertAll(ctx context.Context, c *cohort, users []event.User, ch *change, now int64) bool {
 	for i := range users {
 		f.keys = f.mapper.Map(&users[i], f.keys[:0])
 		for k := range f.keys {
@@ -257,40 +257,37 @@ func (f *feed) insertAll(ctx context.Context, c *cohort, users []event.User, ch 
 
 // insert puts one change to the pending set, waiting for room where it must.
 // The caller holds the mutex. It returns false when ctx ended first.
-func (f *feed) insert(ctx context.Context, c *cohort, key []byte, ch change, now int64) bool {
-	e, known := c.entries[string(key)]
-	if !known {
-		if !f.g.hasRoom(f, entryCost+int64(len(key))) {
-			// What is already here may have to leave to make room.
-			f.g.schedule.update(c, now)
-			f.g.wake()
-			if !f.g.awaitRoom(ctx, f) {
-				return false
-			}
-			e, known = c.entries[string(key)]
+func (f *feed) insert(ctx context.Context, c *cohort, key []byte, ch *change, now int64) bool {
+	g := f.g
+	hash := g.store.hash(key)
+	r := g.store.find(c, key, hash)
+	if r == 0 && !g.hasRoom(f, entryCost+int64(len(key))) {
+		// What is already here may have to leave to make room.
+		g.schedule.update(c, now)
+		g.wake()
+		if !g.awaitRoom(ctx, f) {
+			return false
 		}
+		r = g.store.find(c, key, hash)
 	}
-	if !known {
-		e = &entry{cohort: c, key: string(key)}
-		c.entries[e.key] = e
-		f.g.memory.used += e.cost()
+	if r == 0 {
+		r = g.store.add(c, key, hash)
+		g.memory.used += g.store.at(r).cost()
 	}
-	t := f.g.t
-	t.funnel.consumed++
-	v, replaced := c.put(e, ch, now, &f.g.late)
-	switch v {
+	funnel := &g.t.funnel
+	funnel.consumed++
+	switch v, replaced := c.put(r, ch, now, &g.late); v {
 	case kept:
-		ch.mark.open++
-		if replaced != nil {
-			t.funnel.superseded++
-			f.settle(replaced)
-		} else {
-			f.count(1)
-		}
+		f.tracker.hold(ch.mark)
+		f.count(1)
+	case replacing:
+		f.tracker.hold(ch.mark)
+		funnel.superseded++
+		f.settle(replaced)
 	case superseded:
-		t.funnel.superseded++
+		funnel.superseded++
 	case stale:
-		t.funnel.stale++
+		funnel.stale++
 	}
 	return true
 }
@@ -303,7 +300,7 @@ func (f *feed) count(n int) {
 
 // settle takes a hold off a record and gives back the memory of those that are
 // settled now.
-func (f *feed) settle(m *mark) {
+func (f *feed) settle(m markID) {
 	f.g.memory.used -= int64(f.tracker.settle(m)) * markCost
 }
 

@@ -29,8 +29,9 @@ type generation struct {
 	inFlight int
 
 	memory memory
+	store  *store
 	// late holds the remembered entries, the one settled first in front.
-	late    entries
+	late    list
 	cooling cooling
 	// quietUntil is when the first request may leave, by the target's clock: the
 	// last owner may have had an answer just before it went.
@@ -56,6 +57,7 @@ func (t *Target) serve(ctx context.Context, gen Generation) {
 		turns:    make(map[string]*turn),
 		lease:    newLease(t.Timing, t.Options.Target.RequestTimeout),
 		memory:   newMemory(t.MaxMemory),
+		store:    newStore(),
 		cooling:  cooling{guard: int64(t.Options.Target.ReorderGuard)},
 	}
 	g.quietUntil = t.clock(t.Now()) + g.cooling.guard
@@ -222,7 +224,7 @@ func (g *generation) commit(ctx context.Context) error {
 	g.t.mu.Lock()
 	offsets := make(map[int]int64, len(g.feeds))
 	for partition, f := range g.feeds {
-		offsets[partition] = f.tracker.first()
+		offsets[partition] = f.tracker.unsettled()
 	}
 	g.t.mu.Unlock()
 

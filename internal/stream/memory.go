@@ -51,7 +51,7 @@ func (m *memory) announce() {
 // whatever the others hold: without that it could never move on.
 func (g *generation) hasRoom(f *feed, cost int64) bool {
 	m := &g.memory
-	for m.used+cost > m.limit && g.late.front != nil {
+	for m.used+cost > m.limit && g.late.front != 0 {
 		g.forget(g.late.front)
 	}
 	return m.used+cost <= m.limit || f.pending < g.schedule.maxBatch
@@ -93,18 +93,18 @@ func (g *generation) awaitRoom(ctx context.Context, f *feed) bool {
 }
 
 // remember keeps a settled entry in the late memory.
-func (g *generation) remember(e *entry) {
-	g.late.pushBack(e)
+func (g *generation) remember(r ref) {
+	g.store.pushBack(&g.late, r)
 	if g.t.LateWindow <= 0 {
-		g.forget(e)
+		g.forget(r)
 	}
 }
 
 // forget drops a remembered entry.
-func (g *generation) forget(e *entry) {
-	g.late.remove(e)
-	delete(e.cohort.entries, e.key)
-	g.memory.used -= e.cost()
+func (g *generation) forget(r ref) {
+	g.memory.used -= g.store.at(r).cost()
+	g.store.unlink(&g.late, r)
+	g.store.remove(r)
 }
 
 // expire forgets what has been remembered for the whole window.
@@ -112,7 +112,7 @@ func (g *generation) expire() {
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
 	before := g.t.clock(g.t.Now()) - int64(g.t.LateWindow)
-	for e := g.late.front; e != nil && e.arrived < before; e = g.late.front {
-		g.forget(e)
+	for r := g.late.front; r != 0 && g.store.at(r).arrived < before; r = g.late.front {
+		g.forget(r)
 	}
 }

@@ -18,12 +18,13 @@ func TestTheBudgetCountsWhatTheHeapHolds(t *testing.T) {
 		make    func() any
 	}{
 		{"identifiers", func() int64 { return n * (entryCost + 24) }, func() any {
-			c := &cohort{entries: make(map[string]*entry)}
+			s, c := newStore(), &cohort{}
+			s.join(c)
 			for i := range n {
-				e := &entry{cohort: c, key: fmt.Sprintf("\x00user-%018d", i)}
-				c.entries[e.key] = e
+				key := fmt.Appendf(nil, "\x00user-%018d", i)
+				s.add(c, key, s.hash(key))
 			}
-			return c
+			return s
 		}},
 		{"records", func() int64 { return n * markCost }, func() any {
 			tr := &tracker{}
@@ -34,14 +35,15 @@ func TestTheBudgetCountsWhatTheHeapHolds(t *testing.T) {
 		}},
 		{"cohorts", func() int64 { return n * (cohortCost + 24) }, func() any {
 			f := &feed{cohorts: make(map[string]*cohort)}
-			turns := make(map[string]*turn)
+			turns, s := make(map[string]*turn), newStore()
 			for i := range n {
-				c := &cohort{id: fmt.Sprintf("cohort-%017d", i), entries: make(map[string]*entry), turn: &turn{}}
+				c := &cohort{id: fmt.Sprintf("cohort-%017d", i), turn: &turn{}}
 				c.turn.cohorts = append(c.turn.cohorts, c)
-				c.entries["x"] = nil
+				c.index.grow()
+				s.join(c)
 				f.cohorts[c.id], turns[c.id] = c, c.turn
 			}
-			return []any{f, turns}
+			return []any{f, turns, s}
 		}},
 	}
 	for _, tt := range tests {

@@ -11,7 +11,8 @@ func (f *feed) cohort(id []byte, route *catalog.Sync) *cohort {
 		return c
 	}
 	g := f.g
-	c := &cohort{id: string(id), feed: f, sync: route, entries: make(map[string]*entry), nameless: g.t.Namer == nil}
+	c := &cohort{id: string(id), feed: f, sync: route, nameless: g.t.Namer == nil}
+	g.store.join(c)
 	if target := &g.t.Options.Target; target.API == catalog.Attributes {
 		var wrong string
 		c.attribute, wrong = target.AttributeOf(c.id, route.Name)

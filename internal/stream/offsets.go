@@ -7,12 +7,18 @@ package stream
 // Offsets are never counted: compaction and transactions leave gaps, so the
 // only arithmetic is Kafka's own "the offset after the last one read".
 type tracker struct {
-	head, tail *mark
+	// ring holds the marks from the first unsettled record to the last one read,
+	// by their numbers modulo its length, which is a power of two.
+	ring []mark
+	// first is the number of the first mark, and length how many there are.
+	first  markID
+	length int
 	// next is the offset to read on from once everything is settled.
 	next int64
-	// length is the number of marks from head to tail, for the memory budget.
-	length int
 }
+
+// markID numbers the marks of a tracker. It may wrap round: fewer are kept.
+type markID uint32
 
 // mark is one record with unsettled changes.
 type mark struct {
@@ -22,23 +28,34 @@ type mark struct {
 	// open counts what is not settled: each change, and the reader's own hold
 	// while it is still adding changes.
 	open int
-	next *mark
 }
 
 // track adds the next record with one hold on it. Records come in the order of
 // the log.
-func (t *tracker) track(offset, stamp int64) *mark {
-	m := &mark{offset: offset, stamp: stamp, open: 1}
-	if t.tail == nil {
-		t.head = m
-	} else {
-		t.tail.next = m
+func (t *tracker) track(offset, stamp int64) markID {
+	if t.length == len(t.ring) {
+		t.grow()
 	}
-	t.tail = m
+	id := t.first + markID(t.length)
+	*t.at(id) = mark{offset: offset, stamp: stamp, open: 1}
 	t.length++
 	t.next = offset + 1
-	return m
+	return id
 }
+
+func (t *tracker) at(id markID) *mark { return &t.ring[int(id)&(len(t.ring)-1)] }
+
+func (t *tracker) grow() {
+	grown := make([]mark, max(16, 2*len(t.ring)))
+	for i := range t.length {
+		id := t.first + markID(i)
+		grown[int(id)&(len(grown)-1)] = *t.at(id)
+	}
+	t.ring = grown
+}
+
+// hold adds one hold on a record that is not settled.
+func (t *tracker) hold(id markID) { t.at(id).open++ }
 
 // advance moves the position over what held no records: control markers and
 // gaps. It never moves back.
@@ -46,23 +63,20 @@ func (t *tracker) advance(next int64) { t.next = max(t.next, next) }
 
 // settle takes one hold off a record and returns how many marks that freed.
 // Each mark is freed once, so the cost is constant over the life of a record.
-func (t *tracker) settle(m *mark) (freed int) {
-	m.open--
-	for t.head != nil && t.head.open == 0 {
-		t.head = t.head.next
+func (t *tracker) settle(id markID) (freed int) {
+	t.at(id).open--
+	for t.length > 0 && t.at(t.first).open == 0 {
+		t.first++
+		t.length--
 		freed++
 	}
-	if t.head == nil {
-		t.tail = nil
-	}
-	t.length -= freed
 	return freed
 }
 
-// first returns the first unsettled offset: what the group may commit.
-func (t *tracker) first() int64 {
-	if t.head != nil {
-		return t.head.offset
+// unsettled returns the first unsettled offset: what the group may commit.
+func (t *tracker) unsettled() int64 {
+	if t.length > 0 {
+		return t.at(t.first).offset
 	}
 	return t.next
 }
@@ -70,8 +84,8 @@ func (t *tracker) first() int64 {
 // oldest returns the Kafka timestamp of the oldest unsettled record in
 // milliseconds; ok is false when everything is settled.
 func (t *tracker) oldest() (stamp int64, ok bool) {
-	if t.head == nil {
+	if t.length == 0 {
 		return 0, false
 	}
-	return t.head.stamp, true
+	return t.at(t.first).stamp, true
 }

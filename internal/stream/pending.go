@@ -3,7 +3,7 @@ package stream
 // The bytes that the memory budget counts for each thing that the heart
 // keeps, measured by TestTheBudgetCountsWhatTheHeapHolds.
 const (
-	entryCost  = 144
+	entryCost  = 80
 	markCost   = 32
 	cohortCost = 576
 )
@@ -17,7 +17,7 @@ type change struct {
 	// stamp is the record's Kafka timestamp in milliseconds.
 	stamp int64
 	// mark is the record that settles with this change.
-	mark *mark
+	mark markID
 	// in says that the user entered the cohort rather than left it.
 	in bool
 }
@@ -42,81 +42,35 @@ func (c *change) before(d *change) bool {
 //     which comes late is known as stale. It is then in the late memory;
 //   - cooling, and waiting or remembered: it rests after an answer, and is in
 //     neither the queue nor the late memory.
+//
+// It holds no pointers, see store.
 type entry struct {
-	// change is the newest one known. Its mark is nil unless it is waiting.
+	// change is the newest one known. Its mark holds only while it waits.
 	change
-	cohort     *cohort
-	key        string
-	prev, next *entry
+	waiting, flying, cooling bool
+	// length and place are the key's, in the store's arena.
+	length uint16
+	place  uint32
+	cohort uint32
+	// prev and next are its neighbours in the list that it is in.
+	prev, next ref
 	// arrived is when the change began to wait or, for a remembered one, when
 	// it was settled, by the target's clock.
 	arrived int64
-	flying  bool
-	cooling bool
 }
 
-func (e *entry) waiting() bool { return e.mark != nil }
+func (e *entry) remembered() bool { return !e.waiting && !e.flying && e.arrived != 0 }
 
-func (e *entry) remembered() bool { return !e.waiting() && !e.flying && e.arrived != 0 }
-
-func (e *entry) cost() int64 { return entryCost + int64(len(e.key)) }
-
-// entries is a doubly linked list through the entries themselves: an entry is
-// in one list at most, and leaves it in constant time.
-type entries struct {
-	front, back *entry
-	length      int
-	// bytes is what the memory budget counts for them.
-	bytes int64
-}
-
-func (l *entries) pushBack(e *entry) {
-	e.prev, e.next = l.back, nil
-	if l.back != nil {
-		l.back.next = e
-	} else {
-		l.front = e
-	}
-	l.back = e
-	l.length++
-	l.bytes += e.cost()
-}
-
-func (l *entries) pushFront(e *entry) {
-	e.prev, e.next = nil, l.front
-	if l.front != nil {
-		l.front.prev = e
-	} else {
-		l.back = e
-	}
-	l.front = e
-	l.length++
-	l.bytes += e.cost()
-}
-
-func (l *entries) remove(e *entry) {
-	if e.prev != nil {
-		e.prev.next = e.next
-	} else {
-		l.front = e.next
-	}
-	if e.next != nil {
-		e.next.prev = e.prev
-	} else {
-		l.back = e.prev
-	}
-	e.prev, e.next = nil, nil
-	l.length--
-	l.bytes -= e.cost()
-}
+func (e *entry) cost() int64 { return entryCost + int64(e.length) }
 
 // verdict is what became of a change that was put to the pending set.
 type verdict uint8
 
 const (
-	// kept: it waits to be sent. The change it replaced, if any, is
-	// superseded.
+	// kept: it waits to be sent.
 	kept verdict = iota
+	// replacing: it waits in the place of one that is superseded.
+	replacing
 	// superseded: a newer change of the identifier is pending.
 	superseded
 	// stale: a newer change of the identifier has been settled.
@@ -124,76 +78,89 @@ const (
 )
 
 // put adds a change that came now to its entry, which is new or one of the
-// cohort's. It returns the mark of the change that was replaced, or nil. An
+// cohort's. It returns the mark of the change that was replaced, if one was. An
 // entry that was remembered leaves the late memory when its change is kept.
 // The caller settles what was replaced and what was not kept.
-func (c *cohort) put(e *entry, ch change, now int64, late *entries) (v verdict, replaced *mark) {
+func (c *cohort) put(r ref, ch *change, now int64, late *list) (v verdict, replaced markID) {
+	e := c.store.at(r)
 	switch {
-	case e.waiting() || e.flying:
+	case e.waiting || e.flying:
 		if ch.before(&e.change) {
-			return superseded, nil
+			return superseded, 0
 		}
 	case e.remembered():
 		if ch.before(&e.change) {
-			return stale, nil
+			return stale, 0
 		}
 		if !e.cooling {
-			late.remove(e)
+			c.store.unlink(late, r)
 		}
 	}
-	replaced = e.mark
-	e.change = ch
-	if replaced != nil {
-		// It keeps the place and the age of the change it replaced, so that a
+	if e.waiting {
+		// It keeps the place and the age of the change it replaces, so that a
 		// user who changes all the time is sent all the same.
-		return kept, replaced
+		replaced = e.mark
+		e.change = *ch
+		return replacing, replaced
 	}
+	e.change = *ch
+	e.waiting = true
 	e.arrived = now
 	if !e.flying && !e.cooling {
-		c.queue.pushBack(e)
+		c.store.pushBack(&c.queue, r)
 	}
-	return kept, nil
+	return kept, 0
 }
 
 // flown is one change in a request: a copy, for the entry may get a newer one
 // while the request is under way.
 type flown struct {
 	change
-	entry   *entry
+	entry   ref
 	arrived int64
 }
 
-// take moves up to most changes from the queue into a request, oldest first.
-func (c *cohort) take(most int) []flown {
+// take moves up to most changes from the queue into a request, oldest first,
+// with the keys of their identifiers.
+func (c *cohort) take(most int) (items []flown, keys []string) {
 	n := min(most, c.queue.length)
-	items := make([]flown, 0, n)
-	for range n {
-		e := c.queue.front
-		c.queue.remove(e)
-		items = append(items, flown{change: e.change, entry: e, arrived: e.arrived})
-		e.flying = true
-		e.mark = nil
+	items, keys = make([]flown, n), make([]string, n)
+	size := 0
+	for i := range items {
+		r := c.queue.front
+		e := c.store.at(r)
+		c.store.unlink(&c.queue, r)
+		items[i] = flown{change: e.change, entry: r, arrived: e.arrived}
+		e.flying, e.waiting = true, false
+		size += int(e.length)
 	}
-	return items
+	// One string for all: the arena may move a key while its request is out.
+	text := make([]byte, 0, size)
+	for i := range items {
+		text = append(text, c.store.key(c.store.at(items[i].entry))...)
+	}
+	all := string(text)
+	for i := range items {
+		length := c.store.at(items[i].entry).length
+		keys[i], all = all[:length], all[length:]
+	}
+	return items, keys
 }
 
 // land ends the flight of a settled item.
-func (it *flown) land(now int64) {
-	e := it.entry
+func (e *entry) land(now int64) {
 	e.flying = false
-	if !e.waiting() {
+	if !e.waiting {
 		e.arrived = now
 	}
 }
 
 // unsend ends the flight of an item that is to be sent again. It returns true
 // when a newer change waits, by which the item is superseded.
-func (it *flown) unsend() (overtaken bool) {
-	e := it.entry
+func (e *entry) unsend(it *flown) (overtaken bool) {
 	e.flying = false
-	overtaken = e.waiting()
-	if !overtaken {
-		e.change = it.change
+	if overtaken = e.waiting; !overtaken {
+		e.change, e.waiting = it.change, true
 	}
 	e.arrived = it.arrived
 	return overtaken

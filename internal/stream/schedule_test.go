@@ -11,15 +11,21 @@ import (
 )
 
 func cohortWithQueue(id string, linger time.Duration, arrived ...int64) *cohort {
-	c := &cohort{
-		id: id, named: id, sync: &catalog.Sync{Linger: linger}, turn: &turn{most: 1}, entries: make(map[string]*entry),
-	}
-	for i, at := range arrived {
-		e := &entry{cohort: c, key: fmt.Sprint(i), arrived: at}
-		c.entries[e.key] = e
-		c.queue.pushBack(e)
+	c := &cohort{id: id, named: id, sync: &catalog.Sync{Linger: linger}, turn: &turn{most: 1}}
+	newStore().join(c)
+	for _, at := range arrived {
+		queueUp(c, at)
 	}
 	return c
+}
+
+// queueUp has one more identifier wait in the cohort.
+func queueUp(c *cohort, arrived int64) {
+	key := fmt.Append(nil, c.store.unused)
+	r := c.store.add(c, key, c.store.hash(key))
+	e := c.store.at(r)
+	e.arrived, e.waiting = arrived, true
+	c.store.pushBack(&c.queue, r)
 }
 
 // TestTheScheduleAgreesWithASearch compares the two heaps with looking at
@@ -38,13 +44,13 @@ func TestTheScheduleAgreesWithASearch(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"arrive": func(t *rapid.T) {
 				c := cohorts[pick.Draw(t, "which")]
-				c.queue.pushBack(&entry{cohort: c, arrived: now})
+				queueUp(c, now)
 				s.update(c, now)
 			},
 			"send": func(t *rapid.T) {
 				c := cohorts[pick.Draw(t, "which")]
 				if c.queue.length > 0 {
-					c.queue.remove(c.queue.front)
+					c.store.unlink(&c.queue, c.queue.front)
 					c.sent = now
 					c.turn.inFlight = rapid.IntRange(0, 1).Draw(t, "in flight")
 				}
@@ -135,7 +141,7 @@ func TestALargeCohortDoesNotStarveASmallOne(t *testing.T) {
 			return
 		}
 		for range min(maxBatch, c.queue.length) {
-			c.queue.remove(c.queue.front)
+			c.store.unlink(&c.queue, c.queue.front)
 		}
 		c.sent = now
 		s.update(c, now)

@@ -75,7 +75,7 @@ func (f *flight) batch() braze.Batch {
 	mapper := f.cohort.feed.mapper
 	b := braze.Batch{CohortID: f.cohort.id, Attribute: f.cohort.attribute, Items: make([]braze.Item, len(f.items))}
 	for i := range f.items {
-		b.Items[i] = braze.Item{Identifier: mapper.Identifier(f.items[i].entry.key), Remove: !f.items[i].in}
+		b.Items[i] = braze.Item{Identifier: mapper.Identifier(f.keys[i]), Remove: !f.items[i].in}
 	}
 	return b
 }
@@ -125,7 +125,7 @@ func (g *generation) settleItem(f *flight, it *flown, clock int64) {
 	c := f.cohort
 	c.feed.settle(it.mark)
 	c.feed.count(-1)
-	it.land(clock)
+	g.store.at(it.entry).land(clock)
 	g.answered(it.entry, clock)
 }
 
@@ -133,7 +133,7 @@ func (g *generation) settleItem(f *flight, it *flown, clock int64) {
 // identifier has come meanwhile.
 func (g *generation) putBack(f *flight, it *flown, clock int64) {
 	c := f.cohort
-	if it.unsend() {
+	if g.store.at(it.entry).unsend(it) {
 		g.t.funnel.superseded++
 		c.feed.settle(it.mark)
 		c.feed.count(-1)

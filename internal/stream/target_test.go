@@ -147,10 +147,10 @@ func TestANamingRequestIsOfTheMomentItLeft(t *testing.T) {
 	c.named, c.feed = "", &feed{g: g}
 	c.turn.cohorts = []*cohort{c}
 	first := time.Now().UTC().Truncate(time.Microsecond)
-	c.callIt([]byte("First"), change{time: first.UnixMicro()})
+	c.callIt([]byte("First"), &change{time: first.UnixMicro()})
 
 	f := g.launch(c, time.Now())
-	c.callIt([]byte("Second"), change{time: first.Add(time.Hour).UnixMicro()})
+	c.callIt([]byte("Second"), &change{time: first.Add(time.Hour).UnixMicro()})
 	g.send(t.Context(), t.Context(), f)
 
 	want := braze.Naming{CohortID: "c1", Name: "First", CreatedAt: first}

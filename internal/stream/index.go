@@ -1,0 +1,77 @@
+package stream
+
+// index finds a cohort's entries by the hash of their keys: an open-addressing
+// table with linear probing. A slot holds the hash and the entry, so that a
+// search looks at few entries and growing at none.
+type index struct {
+	slots []slotOf
+	n     int
+}
+
+// slotOf is a hash in its upper half and a ref in its lower one; 0 is empty.
+type slotOf uint64
+
+func slotFor(hash uint32, r ref) slotOf { return slotOf(hash)<<32 | slotOf(r) }
+
+func (s slotOf) hash() uint32 { return uint32(s >> 32) }
+func (s slotOf) ref() ref     { return ref(s) }
+
+// find returns the first entry of the hash that same says is the one, or 0.
+func (x *index) find(hash uint32, same func(ref) bool) ref {
+	if x.n == 0 {
+		return 0
+	}
+	mask := uint32(len(x.slots) - 1)
+	for i := hash & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if s := x.slots[i]; s.hash() == hash && same(s.ref()) {
+			return s.ref()
+		}
+	}
+	return 0
+}
+
+func (x *index) add(hash uint32, r ref) {
+	if x.n*4 >= len(x.slots)*3 {
+		x.grow()
+	}
+	x.place(slotFor(hash, r))
+	x.n++
+}
+
+func (x *index) place(s slotOf) {
+	mask := uint32(len(x.slots) - 1)
+	i := s.hash() & mask
+	for x.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	x.slots[i] = s
+}
+
+func (x *index) grow() {
+	old := x.slots
+	x.slots = make([]slotOf, max(8, 2*len(old)))
+	for _, s := range old {
+		if s != 0 {
+			x.place(s)
+		}
+	}
+}
+
+// remove takes an entry out and moves those behind it up, so that no search
+// ends before it should.
+func (x *index) remove(hash uint32, r ref) {
+	mask := uint32(len(x.slots) - 1)
+	hole := hash & mask
+	for x.slots[hole].ref() != r {
+		hole = (hole + 1) & mask
+	}
+	for i := (hole + 1) & mask; x.slots[i] != 0; i = (i + 1) & mask {
+		// It may move up unless that were before where its search begins.
+		if home := x.slots[i].hash() & mask; (i-home)&mask >= (i-hole)&mask {
+			x.slots[hole] = x.slots[i]
+			hole = i
+		}
+	}
+	x.slots[hole] = 0
+	x.n--
+}
