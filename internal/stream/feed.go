@@ -131,12 +131,15 @@ func (f *feed) keep(ctx, sending context.Context, fetched Fetched) bool {
 	f.charge(extra)
 	defer f.charge(-extra)
 
+	in := intake{now: f.g.t.Now()}
+	defer f.g.wake()
+	defer in.count(f.g.t.metrics)
 	for i := range fetched.Records {
 		r := &fetched.Records[i]
 		if r.Offset < f.offset {
 			continue
 		}
-		if !r.Control && !f.record(ctx, sending, r) {
+		if !r.Control && !f.record(ctx, sending, r, &in) {
 			return false
 		}
 		f.offset = r.Offset + 1
@@ -161,61 +164,76 @@ func (f *feed) charge(bytes int64) {
 	f.g.memory.used += bytes
 }
 
+// intake is what one fetch comes to. It is counted once: a counter and a clock
+// for every record cost as much as decoding it.
+type intake struct {
+	now                   time.Time
+	records, bytes, users int
+}
+
+func (in *intake) count(m *targetMetrics) {
+	m.records.Add(float64(in.records))
+	m.bytes.Add(float64(in.bytes))
+	m.users.Add(float64(in.users))
+}
+
 // record takes in one record.
-func (f *feed) record(ctx, sending context.Context, r *Record) bool {
+func (f *feed) record(ctx, sending context.Context, r *Record, in *intake) bool {
 	t := f.g.t
-	t.metrics.records.Inc()
-	t.metrics.bytes.Add(float64(len(r.Value)))
+	in.records++
+	in.bytes += len(r.Value)
 	if len(r.Value) == 0 {
 		t.metrics.emptyRecords.Inc()
 		return true
 	}
-	stamp := t.believed(r.Time)
+	stamp := believed(r.Time, in.now)
 	ev, err := f.decoder.Decode(r.Value, stamp)
 	if err != nil {
 		t.metrics.undecodable[decodeReason(err)].Inc()
 		return f.g.buryRecord(ctx, sending, f, r, err)
 	}
-	t.metrics.users.Add(float64(len(ev.Users)))
+	in.users += len(ev.Users)
 	if ev.TimeIssue != event.TimeOK {
 		t.metrics.timeIssues[ev.TimeIssue].Inc()
 	}
-	return f.changes(ctx, r.Offset, stamp, ev)
+	return f.changes(ctx, r.Offset, stamp.UnixMilli(), ev, t.clock(in.now))
 }
+
+// year2000 is before all of Kafka and Amplitude, in seconds of the Unix epoch.
+const year2000 = 946_684_800
 
 // believed returns a record's Kafka timestamp, or the present moment in the
 // place of one that cannot be right: before the year 2000, or a day ahead. A
 // producer that writes microseconds would otherwise win over every change to
 // come. Such records are read in the log's order, and so keep it.
-func (t *Target) believed(stamp time.Time) time.Time {
-	now := t.Now()
-	if stamp.Year() < 2000 || stamp.Sub(now) > 24*time.Hour {
+func believed(stamp, now time.Time) time.Time {
+	if stamp.Unix() < year2000 || stamp.Sub(now) > 24*time.Hour {
 		return now
 	}
 	return stamp
 }
 
-// changes puts every change of a decoded record to the pending set.
-func (f *feed) changes(ctx context.Context, offset int64, stamp time.Time, ev *event.Event) bool {
+// changes puts every change of a decoded record to the pending set. stamp is
+// the record's Kafka timestamp in milliseconds, now the time by the target's
+// clock.
+func (f *feed) changes(ctx context.Context, offset, stamp int64, ev *event.Event, now int64) bool {
 	t := f.g.t
-	route := t.Routes.Route(ev.CohortID)
-	now := t.clock(t.Now())
-
 	t.mu.Lock()
-	m := f.tracker.track(offset, stamp.UnixMilli())
+	m := f.tracker.track(offset, stamp)
 	f.g.memory.used += markCost
+	route := t.Routes.Route(ev.CohortID)
 	if route == nil {
 		f.skip(m, reasonUnsynced, ev)
 		t.mu.Unlock()
 		return true
 	}
-	c := f.cohort(ev.CohortID, route)
-	told := f.oddities(c, ev)
+	c, told := f.cohort(ev.CohortID, route)
+	told = f.doubtTime(c, ev.TimeIssue, told)
 	all := true
 	if c.unfit {
 		f.skip(m, reasonBadAttribute, ev)
 	} else {
-		ch := change{time: ev.Time, offset: offset, stamp: stamp.UnixMilli(), mark: m, in: ev.InCohort}
+		ch := change{time: ev.Time, offset: offset, stamp: stamp, mark: m, in: ev.InCohort}
 		c.callIt(ev.CohortName, &ch)
 		if all = f.insertAll(ctx, c, ev.Users, &ch, now); all {
 			// A record that was cut short keeps the reader's hold, and with it the
@@ -225,8 +243,6 @@ func (f *feed) changes(ctx context.Context, offset int64, stamp time.Time, ev *e
 		f.g.schedule.update(c, now)
 	}
 	t.mu.Unlock()
-
-	f.g.wake()
 	for _, tell := range told {
 		tell()
 	}

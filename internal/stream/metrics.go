@@ -17,11 +17,6 @@ const (
 	pathBackfill = "backfill"
 )
 
-// delayBuckets are the edges, in seconds, that people set objectives at.
-func delayBuckets() []float64 {
-	return []float64{.1, .5, 1, 5, 15, 30, 60, 300, 900, 3600, 21600, 86400}
-}
-
 // Metrics are the metrics of all targets of the process.
 type Metrics struct {
 	reg                                                    prometheus.Registerer
@@ -30,7 +25,7 @@ type Metrics struct {
 	batches, retries, throttleWait, locks                  *prometheus.CounterVec
 	letters, letterFailures                                *prometheus.CounterVec
 	commits, commitFailures, generations                   *prometheus.CounterVec
-	batchSize, drain, computedDelay, recordDelay           *prometheus.HistogramVec
+	batchSize, drain                                       *prometheus.HistogramVec
 	lastSuccess                                            *prometheus.GaugeVec
 }
 
@@ -42,12 +37,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			append([]string{"target"}, labels...))
 		reg.MustRegister(*to)
 	}
-	histogram := func(to **prometheus.HistogramVec, name, help string, buckets []float64, labels ...string) {
+	histogram := func(to **prometheus.HistogramVec, name, help string, buckets []float64) {
 		*to = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cohortsync_" + name, Help: help, Buckets: buckets,
 			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
 			NativeHistogramMinResetDuration: time.Hour,
-		}, append([]string{"target"}, labels...))
+		}, []string{"target"})
 		reg.MustRegister(*to)
 	}
 	counter(&m.records, "records_total", "Records read from the topic.")
@@ -70,8 +65,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	counter(&m.generations, "rebalances_total", "Generations of the consumer group that this worker took part in.")
 	histogram(&m.batchSize, "batch_size", "Identifiers in a batch.", []float64{1, 5, 10, 50, 100, 250, 500, 750, 1000})
 	histogram(&m.drain, "drain_duration_seconds", "Time from the end of a generation to its last commit.", []float64{.01, .1, .5, 1, 2.5, 5, 10, 20, 30, 60})
-	histogram(&m.computedDelay, "delivery_delay_seconds", "Time from a change's computed_time to Braze's answer.", delayBuckets(), "path")
-	histogram(&m.recordDelay, "record_delay_seconds", "Time from a change's Kafka timestamp to Braze's answer.", delayBuckets(), "path")
 	m.lastSuccess = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "cohortsync_sync_last_success_timestamp_seconds", Help: "When Braze last accepted changes of the sync; 0 for not yet.",
 	}, []string{"target", "sync"})
@@ -90,7 +83,6 @@ type targetMetrics struct {
 	batches, letters                        map[string]prometheus.Counter
 	retries                                 map[braze.Class]prometheus.Counter
 	batchSize, drain                        prometheus.Observer
-	computedDelay, recordDelay              map[string]prometheus.Observer
 	lastSuccess                             map[string]prometheus.Gauge
 }
 
@@ -107,12 +99,11 @@ func (m *Metrics) target(t *Target) *targetMetrics {
 		letterFailures: m.letterFailures.WithLabelValues(name), commits: m.commits.WithLabelValues(name),
 		commitFailures: m.commitFailures.WithLabelValues(name), generations: m.generations.WithLabelValues(name),
 		batchSize: m.batchSize.WithLabelValues(name), drain: m.drain.WithLabelValues(name),
-		undecodable:   make(map[event.Reason]prometheus.Counter),
-		timeIssues:    make(map[event.TimeIssue]prometheus.Counter),
-		retries:       make(map[braze.Class]prometheus.Counter),
-		batches:       counters(m.batches, name, leftFull, leftLinger, leftRetry),
-		letters:       counters(m.letters, name, stageDecode, stageDeliver),
-		computedDelay: observers(m.computedDelay, name), recordDelay: observers(m.recordDelay, name),
+		undecodable: make(map[event.Reason]prometheus.Counter),
+		timeIssues:  make(map[event.TimeIssue]prometheus.Counter),
+		retries:     make(map[braze.Class]prometheus.Counter),
+		batches:     counters(m.batches, name, leftFull, leftLinger, leftRetry),
+		letters:     counters(m.letters, name, stageDecode, stageDeliver),
 		lastSuccess: make(map[string]prometheus.Gauge),
 	}
 	for _, reason := range event.Reasons() {
@@ -139,41 +130,13 @@ func counters(v *prometheus.CounterVec, target string, values ...string) map[str
 	return all
 }
 
-func observers(v *prometheus.HistogramVec, target string) map[string]prometheus.Observer {
-	return map[string]prometheus.Observer{
-		pathLive:     v.WithLabelValues(target, pathLive),
-		pathBackfill: v.WithLabelValues(target, pathBackfill),
-	}
-}
-
-// delivered observes the delays of a flight's delivered changes.
-func (m *targetMetrics) delivered(f *flight, report *braze.Report, now time.Time) {
-	delivered := false
-	for i := range f.items {
-		if report.Outcomes[i] != braze.Delivered {
-			continue
-		}
-		delivered = true
-		it := &f.items[i]
-		path := pathLive
-		if it.offset < f.cohort.feed.backfillEnd {
-			path = pathBackfill
-		}
-		m.computedDelay[path].Observe(now.Sub(time.UnixMicro(it.time)).Seconds())
-		m.recordDelay[path].Observe(now.Sub(time.UnixMilli(it.stamp)).Seconds())
-	}
-	if delivered {
-		m.lastSuccess[f.cohort.sync.Name].Set(float64(now.UnixMilli()) / 1e3)
-	}
-}
-
 // collector tells a target's state from one snapshot, so that the funnel adds
 // up at every scrape and the gauges of a partition go with its feed.
 type collector struct {
 	t                                                                                *Target
 	funnel                                                                           map[string]*prometheus.Desc
 	skipped, pending, pendingBytes, used, late, oldest, locked, inFlight, partitions *prometheus.Desc
-	committed, logStart, highWatermark                                               *prometheus.Desc
+	committed, logStart, highWatermark, computedDelay, recordDelay                   *prometheus.Desc
 }
 
 func newCollector(t *Target) *collector {
@@ -201,6 +164,8 @@ func newCollector(t *Target) *collector {
 	c.locked = desc("target_locked", "1 while the target is locked for the reason.", "reason")
 	c.inFlight = desc("requests_in_flight", "Batches and namings under way.")
 	c.partitions = desc("partitions_owned", "Partitions that this worker owns.")
+	c.computedDelay = desc("delivery_delay_seconds", "Time from a change's computed_time to Braze's answer.", "path")
+	c.recordDelay = desc("record_delay_seconds", "Time from a change's Kafka timestamp to Braze's answer.", "path")
 	c.committed = desc("committed_offset", "The offset committed for the partition.", "partition")
 	c.logStart = desc("log_start_offset", "The partition's first offset.", "partition")
 	c.highWatermark = desc("high_watermark_offset", "The offset that the partition's next record will get.", "partition")
@@ -242,6 +207,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(c.locked, locked, reason)
 	}
+	for path, label := range [2]string{live: pathLive, backfill: pathBackfill} {
+		ch <- s.deliveries.computed[path].metric(c.computedDelay, c.t.born, label)
+		ch <- s.deliveries.record[path].metric(c.recordDelay, c.t.born, label)
+	}
 	for _, f := range s.feeds {
 		partition := strconv.Itoa(f.partition)
 		gauge(c.committed, float64(f.committed), partition)
@@ -253,6 +222,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 // snapshot is a target's state at one moment.
 type snapshot struct {
 	funnel                  funnel
+	deliveries              deliveries
 	pending, late, inFlight int
 	bytes, pendingBytes     int64
 	// oldest is in milliseconds of the Unix epoch, 0 for none.
@@ -270,7 +240,7 @@ type feedSnapshot struct {
 func (t *Target) snapshot() snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := snapshot{funnel: t.funnel.clone(), locked: t.lockedBy()}
+	s := snapshot{funnel: t.funnel.clone(), deliveries: t.deliveries, locked: t.lockedBy()}
 	g := t.gen
 	if g == nil {
 		return s

@@ -36,6 +36,9 @@ func (s *schedule) update(c *cohort, now int64) {
 			want = &s.ready
 		}
 	}
+	if c.slot.in == want && c.slot.at == at && c.slot.deadline == deadline {
+		return
+	}
 	c.slot.at, c.slot.deadline = at, deadline
 	switch {
 	case c.slot.in == want && want != nil:

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"cohortsync/internal/braze"
@@ -28,7 +29,6 @@ func (g *generation) send(ctx, sending context.Context, f *flight) {
 	report := g.t.Destination.Deliver(sending, f.batch(), admit)
 	now := g.t.Now()
 	faults := g.land(f, &report, now)
-	g.t.metrics.delivered(f, &report, now)
 	buried := true
 	if len(faults) > 0 {
 		buried = g.buryFaults(ctx, sending, f, faults, &report)
@@ -97,6 +97,11 @@ func (g *generation) land(f *flight, report *braze.Report, now time.Time) (fault
 	defer g.t.mu.Unlock()
 	g.inFlight--
 	clock := g.t.clock(now)
+	delivered := func(i int) bool { return report.Outcomes[i] == braze.Delivered }
+	g.t.deliveries.observe(f.items, delivered, f.cohort.feed.backfillEnd, now)
+	if slices.Contains(report.Outcomes, braze.Delivered) {
+		g.t.metrics.lastSuccess[f.cohort.sync.Name].Set(float64(now.UnixMilli()) / 1e3)
+	}
 	// Backwards, for each one put back goes to the front of the queue.
 	for i := len(f.items) - 1; i >= 0; i-- {
 		it := &f.items[i]

@@ -92,9 +92,10 @@ type Target struct {
 	joined bool
 	lock   *lock
 	// halted says that reading has stopped for too many undecodable records.
-	halted bool
-	spent  letterBudget
-	funnel funnel
+	halted     bool
+	spent      letterBudget
+	funnel     funnel
+	deliveries deliveries
 	// homes is the partition that each cohort was first seen in; split holds
 	// those that have turned up in a second one.
 	homes map[string]int

@@ -1,0 +1,130 @@
+package stream
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// The native buckets of delays: each is 2^(1/8) times the one before, which is
+// the schema 3 of Prometheus (https://prometheus.io/docs/specs/native_histograms),
+// from a microsecond to some four years.
+const (
+	nativeSchema  = 3
+	nativeFirst   = -20 << nativeSchema
+	nativeLast    = 27 << nativeSchema
+	nativeBuckets = nativeLast - nativeFirst + 1
+)
+
+// classicEdges are the edges, in seconds, that people set objectives at.
+const classicEdges = 12
+
+func delayEdges() [classicEdges]float64 {
+	return [...]float64{.1, .5, 1, 5, 15, 30, 60, 300, 900, 3600, 21600, 86400}
+}
+
+// delays is a histogram, classic and native, of what a target delivers. It is
+// not one of client_golang's, for that takes one observation at a time and
+// takes longer over it than everything else of a delivery: here the changes of
+// one record, which waited equally long, count as one. The target's mutex
+// guards it.
+type delays struct {
+	classic [classicEdges]uint64
+	native  [nativeBuckets]uint64
+	// zero counts those of no time at all, for clocks differ.
+	zero, count uint64
+	sum         float64
+}
+
+// observe counts n changes that took that long.
+func (d *delays) observe(seconds float64, n uint64) {
+	d.count += n
+	seconds = max(seconds, 0)
+	d.sum += seconds * float64(n)
+	for i, edge := range delayEdges() {
+		if seconds <= edge {
+			d.classic[i] += n
+			break
+		}
+	}
+	if seconds == 0 {
+		d.zero += n
+		return
+	}
+	bucket := int(math.Ceil(math.Log2(seconds) * (1 << nativeSchema)))
+	d.native[min(max(bucket, nativeFirst), nativeLast)-nativeFirst] += n
+}
+
+// metric shows the histogram as client_golang shows its own.
+func (d *delays) metric(desc *prometheus.Desc, born time.Time, labels ...string) prometheus.Metric {
+	cumulated, classic := uint64(0), make(map[float64]uint64)
+	for i, edge := range delayEdges() {
+		cumulated += d.classic[i]
+		classic[edge] = cumulated
+	}
+	native := make(map[int]int64)
+	for i, n := range d.native {
+		if n > 0 {
+			native[i+nativeFirst] = int64(n)
+		}
+	}
+	return bothHistograms{
+		Metric:  prometheus.MustNewConstNativeHistogram(desc, d.count, d.sum, native, nil, d.zero, nativeSchema, 0, born, labels...),
+		classic: prometheus.MustNewConstHistogram(desc, d.count, d.sum, classic, labels...),
+	}
+}
+
+// bothHistograms is a native histogram with the classic buckets beside it.
+type bothHistograms struct {
+	prometheus.Metric
+	classic prometheus.Metric
+}
+
+// Write implements prometheus.Metric.
+func (b bothHistograms) Write(out *dto.Metric) error {
+	var classic dto.Metric
+	if err := b.classic.Write(&classic); err != nil {
+		return fmt.Errorf("writing the classic buckets: %w", err)
+	}
+	if err := b.Metric.Write(out); err != nil {
+		return fmt.Errorf("writing the native buckets: %w", err)
+	}
+	out.Histogram.Bucket = classic.GetHistogram().GetBucket()
+	return nil
+}
+
+// deliveries are the delays of a target, each by path: from a change's computed
+// time and from its Kafka timestamp to Braze's answer.
+type deliveries struct {
+	computed, record [2]delays
+}
+
+// The indexes of deliveries.
+const (
+	live = iota
+	backfill
+)
+
+// observe counts the delivered changes of a flight. Those next to each other
+// that are of one record are counted in one go.
+func (d *deliveries) observe(items []flown, delivered func(i int) bool, backfillEnd int64, now time.Time) {
+	for i := 0; i < len(items); {
+		if !delivered(i) {
+			i++
+			continue
+		}
+		first, n := &items[i], uint64(0)
+		for ; i < len(items) && delivered(i) && items[i].offset == first.offset; i++ {
+			n++
+		}
+		path := live
+		if first.offset < backfillEnd {
+			path = backfill
+		}
+		d.computed[path].observe(float64(now.UnixMicro()-first.time)/1e6, n)
+		d.record[path].observe(float64(now.UnixMilli()-first.stamp)/1e3, n)
+	}
+}
