@@ -68,8 +68,9 @@ type Cursor interface {
 	// them, at least one; after a long poll without any it returns an empty
 	// Fetched and no error. It returns ErrOffsetOutOfRange (wrapped) when the
 	// log does not have the offset; after any other error the caller backs off
-	// and fetches again, and the cursor connects anew by itself. The records
-	// are the caller's to keep.
+	// and fetches again, and the cursor connects anew by itself. The slice of
+	// records is the cursor's again with the next Fetch; what they point to is the
+	// caller's.
 	Fetch(ctx context.Context, offset int64, maxBytes int) (Fetched, error)
 	// Close releases the connection. Fetch must not be running.
 	Close() error

@@ -16,12 +16,18 @@ import (
 // protocol can count.
 const fetchLimit = 1 << 30
 
+// keepRecords is how many records' places a cursor keeps for the next fetch.
+const keepRecords = 8192
+
 // cursor implements stream.Cursor on kafka-go's Conn, which reads a record for
 // a third of what its Reader takes.
 type cursor struct {
 	b         *Broker
 	partition int
 	conn      *kafka.Conn
+	// records is used again by each fetch: at a million records a second, a new
+	// slice is most of the garbage.
+	records []stream.Record
 }
 
 // Fetch implements stream.Cursor.
@@ -112,7 +118,11 @@ func (c *cursor) poll(ctx context.Context, offset int64, maxBytes int) (stream.F
 		MaxBytes: min(max(maxBytes, 1), fetchLimit),
 		MaxWait:  c.b.opt.PollWait,
 	})
-	records, whole := drain(batch, offset)
+	clear(c.records)
+	records, whole := drain(batch, offset, c.records[:0])
+	if c.records = records; cap(records) > keepRecords {
+		c.records = nil
+	}
 	fetched := stream.Fetched{Records: records, Next: offset, HighWatermark: batch.HighWaterMark()}
 	if n := len(records); n > 0 {
 		fetched.Next = records[n-1].Offset + 1
@@ -139,7 +149,8 @@ func (c *cursor) poll(ctx context.Context, offset int64, maxBytes int) (stream.F
 // It is not whole when kafka-go panicked, which it does on two empty batches
 // in a row (https://github.com/segmentio/kafka-go/issues/874); what was read
 // before that is good.
-func drain(batch *kafka.Batch, offset int64) (records []stream.Record, whole bool) {
+func drain(batch *kafka.Batch, offset int64, into []stream.Record) (records []stream.Record, whole bool) {
+	records = into
 	defer func() {
 		if recover() != nil {
 			whole = false
