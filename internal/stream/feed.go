@@ -22,6 +22,7 @@ type feed struct {
 	decoder *event.Decoder
 	mapper  *mapping.Mapper
 	keys    []mapping.Key
+	stage   stage
 	offset  int64
 
 	// These are guarded by the target's mutex.
@@ -132,7 +133,6 @@ func (f *feed) keep(ctx, sending context.Context, fetched Fetched) bool {
 	defer f.charge(-extra)
 
 	in := intake{now: f.g.t.Now()}
-	defer f.g.wake()
 	defer in.count(f.g.t.metrics)
 	for i := range fetched.Records {
 		r := &fetched.Records[i]
@@ -143,6 +143,9 @@ func (f *feed) keep(ctx, sending context.Context, fetched Fetched) bool {
 			return false
 		}
 		f.offset = r.Offset + 1
+	}
+	if !f.unstage(ctx, f.g.t.clock(in.now)) {
+		return false
 	}
 	f.offset = max(f.offset, fetched.Next)
 
@@ -190,13 +193,15 @@ func (f *feed) record(ctx, sending context.Context, r *Record, in *intake) bool 
 	ev, err := f.decoder.Decode(r.Value, stamp)
 	if err != nil {
 		t.metrics.undecodable[decodeReason(err)].Inc()
-		return f.g.buryRecord(ctx, sending, f, r, err)
+		// Records are tracked in the order of the log.
+		return f.unstage(ctx, t.clock(in.now)) && f.g.buryRecord(ctx, sending, f, r, err)
 	}
 	in.users += len(ev.Users)
 	if ev.TimeIssue != event.TimeOK {
 		t.metrics.timeIssues[ev.TimeIssue].Inc()
 	}
-	return f.changes(ctx, r.Offset, stamp.UnixMilli(), ev, t.clock(in.now))
+	f.stageRecord(r.Offset, stamp.UnixMilli(), ev)
+	return !f.stage.full() || f.unstage(ctx, t.clock(in.now))
 }
 
 // year2000 is before all of Kafka and Amplitude, in seconds of the Unix epoch.
@@ -213,69 +218,10 @@ func believed(stamp, now time.Time) time.Time {
 	return stamp
 }
 
-// changes puts every change of a decoded record to the pending set. stamp is
-// the record's Kafka timestamp in milliseconds, now the time by the target's
-// clock.
-func (f *feed) changes(ctx context.Context, offset, stamp int64, ev *event.Event, now int64) bool {
-	t := f.g.t
-	t.mu.Lock()
-	m := f.tracker.track(offset, stamp)
-	f.g.memory.used += markCost
-	route := t.Routes.Route(ev.CohortID)
-	if route == nil {
-		f.skip(m, reasonUnsynced, ev)
-		t.mu.Unlock()
-		return true
-	}
-	c, told := f.cohort(ev.CohortID, route)
-	told = f.doubtTime(c, ev.TimeIssue, told)
-	all := true
-	if c.unfit {
-		f.skip(m, reasonBadAttribute, ev)
-	} else {
-		ch := change{time: ev.Time, offset: offset, stamp: stamp, mark: m, in: ev.InCohort}
-		c.callIt(ev.CohortName, &ch)
-		if all = f.insertAll(ctx, c, ev.Users, &ch, now); all {
-			// A record that was cut short keeps the reader's hold, and with it the
-			// offset: nobody may commit past users that were never looked at.
-			f.settle(m)
-		}
-		f.g.schedule.update(c, now)
-	}
-	t.mu.Unlock()
-	for _, tell := range told {
-		tell()
-	}
-	return all
-}
-
-// skip settles a record whose users are all skipped for one reason.
-func (f *feed) skip(m markID, reason string, ev *event.Event) {
-	f.g.t.funnel.skip(reason, len(ev.Users))
-	f.settle(m)
-}
-
-// insertAll puts a change of every user to the pending set. It returns false
-// when ctx ended first.
-func (f *feed) insertAll(ctx context.Context, c *cohort, users []event.User, ch *change, now int64) bool {
-	for i := range users {
-		f.keys = f.mapper.Map(&users[i], f.keys[:0])
-		for k := range f.keys {
-			if key := &f.keys[k]; key.Skip != mapping.SkipNone {
-				f.g.t.funnel.skip(key.Skip.String(), 1)
-			} else if !f.insert(ctx, c, key.Bytes, ch, now) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // insert puts one change to the pending set, waiting for room where it must.
 // The caller holds the mutex. It returns false when ctx ended first.
-func (f *feed) insert(ctx context.Context, c *cohort, key []byte, ch *change, now int64) bool {
+func (f *feed) insert(ctx context.Context, c *cohort, key []byte, hash uint32, ch *change, now int64) bool {
 	g := f.g
-	hash := g.store.hash(key)
 	r := g.store.find(c, key, hash)
 	if r == 0 && !g.hasRoom(f, entryCost+int64(len(key))) {
 		// What is already here may have to leave to make room.

@@ -16,6 +16,14 @@ func slotFor(hash uint32, r ref) slotOf { return slotOf(hash)<<32 | slotOf(r) }
 func (s slotOf) hash() uint32 { return uint32(s >> 32) }
 func (s slotOf) ref() ref     { return ref(s) }
 
+// touch looks at where a search for the hash begins.
+func (x *index) touch(hash uint32) slotOf {
+	if len(x.slots) == 0 {
+		return 0
+	}
+	return x.slots[hash&uint32(len(x.slots)-1)]
+}
+
 // find returns the first entry of the hash that same says is the one, or 0.
 func (x *index) find(hash uint32, same func(ref) bool) ref {
 	if x.n == 0 {
