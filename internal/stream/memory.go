@@ -9,7 +9,7 @@ import (
 // record larger than that still comes whole.
 const (
 	minFetch = 16 << 10
-	maxFetch = 1 << 20
+	maxFetch = 256 << 10
 )
 
 // memory is the budget of one target in one generation. A quarter of it at
