@@ -81,7 +81,8 @@ func (x *exchange) auditCohorts() {
 	if len(r.Ops) > maxIdentifiers {
 		s.violation(r, "%d identifiers", len(r.Ops))
 	}
-	if !r.Naming && !s.cohort(r.Cohort).named {
+	// Without members it is the probe of the credentials.
+	if len(r.Ops) > 0 && !s.cohort(r.Cohort).named {
 		s.violation(r, "members of a cohort without a name")
 	}
 }
