@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -138,7 +137,7 @@ func (m *Membership) refuseCompacted(ctx context.Context) error {
 	if m.b.opt.AllowCompacted {
 		return nil
 	}
-	policy, err := m.b.cleanupPolicy(ctx, m.b.opt.Topic)
+	found, err := m.b.topicConfig(ctx, m.b.opt.Topic, cleanupPolicy)
 	var answer kafka.Error
 	switch {
 	case errors.As(err, &answer) && !answer.Temporary():
@@ -147,8 +146,8 @@ func (m *Membership) refuseCompacted(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return err
-	case strings.Contains(policy, "compact"):
-		return &CompactedTopicError{Topic: m.b.opt.Topic, Policy: policy}
+	case Compacted(found[cleanupPolicy]):
+		return &CompactedTopicError{Topic: m.b.opt.Topic, Policy: found[cleanupPolicy]}
 	default:
 		return nil
 	}

@@ -12,6 +12,14 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
+// The configuration of a topic that matters here
+// (https://kafka.apache.org/documentation/#topicconfigs). A cleanup policy is
+// such as "delete" or "compact,delete".
+const (
+	cleanupPolicy = "cleanup.policy"
+	retentionTime = "retention.ms"
+)
+
 // letterRetention is how long the dead-letter topic keeps a letter, when it is
 // this worker that creates the topic.
 const letterRetention = 14 * 24 * time.Hour
@@ -37,21 +45,28 @@ func (e *CannotCreateError) Unwrap() error { return e.Err }
 // tries again.
 func (b *Broker) EnsureDeadLetterTopic(ctx context.Context) error {
 	_, err := b.partitions(ctx, b.opt.DeadLetterTopic)
-	if err == nil || !errors.Is(err, kafka.UnknownTopicOrPartition) {
+	if err == nil || !Missing(err) {
 		return err
 	}
+	return b.createDeadLetterTopic(ctx, false)
+}
+
+// createDeadLetterTopic creates the topic, or only asks the broker whether it
+// would: all brokers since Kafka 0.10.2 know the difference, and the worker
+// needs Kafka 0.11 to read.
+func (b *Broker) createDeadLetterTopic(ctx context.Context, validateOnly bool) error {
 	source, err := b.partitions(ctx, b.opt.Topic)
 	if err != nil {
 		return fmt.Errorf("creating the dead-letter topic as its source: %w", err)
 	}
 	retention := strconv.FormatInt(letterRetention.Milliseconds(), 10)
-	answer, err := b.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+	answer, err := b.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{ValidateOnly: validateOnly, Topics: []kafka.TopicConfig{{
 		Topic:             b.opt.DeadLetterTopic,
 		NumPartitions:     len(source),
 		ReplicationFactor: -1, // The broker's default.
 		ConfigEntries: []kafka.ConfigEntry{
-			{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-			{ConfigName: "retention.ms", ConfigValue: retention},
+			{ConfigName: cleanupPolicy, ConfigValue: "delete"},
+			{ConfigName: retentionTime, ConfigValue: retention},
 		},
 	}}})
 	if err == nil {
@@ -74,26 +89,30 @@ func (b *Broker) EnsureDeadLetterTopic(ctx context.Context) error {
 	}
 }
 
-// cleanupPolicy is the topic's, such as "delete" or "compact,delete".
-func (b *Broker) cleanupPolicy(ctx context.Context, topic string) (string, error) {
-	const name = "cleanup.policy"
+// topicConfig returns the named entries of the topic's configuration, all of
+// them or an error.
+func (b *Broker) topicConfig(ctx context.Context, topic string, names ...string) (map[string]string, error) {
 	answer, err := b.client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{
-		{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{name}},
+		{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: names},
 	}})
 	if err != nil {
-		return "", fmt.Errorf("asking for the configuration of topic %q: %w", topic, err)
+		return nil, fmt.Errorf("asking for the configuration of topic %q: %w", topic, err)
 	}
+	found := make(map[string]string, len(names))
 	for _, resource := range answer.Resources {
 		if resource.Error != nil {
-			return "", fmt.Errorf("asking for the configuration of topic %q: %w", topic, resource.Error)
+			return nil, fmt.Errorf("asking for the configuration of topic %q: %w", topic, resource.Error)
 		}
 		for _, entry := range resource.ConfigEntries {
-			if entry.ConfigName == name {
-				return entry.ConfigValue, nil
-			}
+			found[entry.ConfigName] = entry.ConfigValue
 		}
 	}
-	return "", fmt.Errorf("asking for the configuration of topic %q: %w", topic, kafka.UnsupportedVersion)
+	for _, name := range names {
+		if _, ok := found[name]; !ok {
+			return nil, fmt.Errorf("asking for the configuration of topic %q: %w", topic, kafka.UnsupportedVersion)
+		}
+	}
+	return found, nil
 }
 
 // committed returns the group's committed offset of every partition of the
