@@ -3,7 +3,9 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,4 +130,32 @@ func header(r *kgo.Record, name string) string {
 		}
 	}
 	return "(none)"
+}
+
+// listenInSilence takes connections and says nothing; each is told on came.
+func listenInSilence(t *testing.T) (address string, came <-chan struct{}) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	told := make(chan struct{}, 100)
+	var open []net.Conn
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open = append(open, conn)
+			told <- struct{}{}
+		}
+	})
+	t.Cleanup(func() {
+		require.NoError(t, l.Close())
+		accepting.Wait()
+		for _, conn := range open {
+			require.NoError(t, conn.Close())
+		}
+	})
+	return l.Addr().String(), told
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"cohortsync/internal/config"
 	"cohortsync/internal/stream/broker"
 )
 
@@ -16,11 +17,7 @@ func (a *App) prepare(ctx context.Context) error {
 	if err := a.ensureDeadLetterTopic(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
-	known := make([]string, len(a.cfg.Targets))
-	for i, t := range a.cfg.Targets {
-		known[i] = a.cfg.Kafka.GroupOf(t)
-	}
-	others, err := a.broker.OtherGroups(ctx, a.cfg.Kafka.Group, known)
+	others, err := a.broker.OtherGroups(ctx, a.cfg.Kafka.Group, groups(a.cfg))
 	if err != nil {
 		if ctx.Err() == nil {
 			a.log.Warn("cannot look for consumer groups of targets that are gone", "error", err)
@@ -32,6 +29,15 @@ func (a *App) prepare(ctx context.Context) error {
 			"group", group)
 	}
 	return nil
+}
+
+// groups are the consumer groups of all targets.
+func groups(cfg *config.Config) []string {
+	all := make([]string, len(cfg.Targets))
+	for i, t := range cfg.Targets {
+		all[i] = cfg.Kafka.GroupOf(t)
+	}
+	return all
 }
 
 // ensureDeadLetterTopic tries until the topic is there. It returns an error

@@ -102,7 +102,7 @@ targets:
 			fmt.Fprintf(&b, "  - {name: %q, cohort_id: %q, target: %s}\n", "sync of "+id, id, target.name)
 		}
 	}
-	keys := map[string]string{"PARTNER_KEY": partnerKey, "API_KEY": apiKey, "OTHER_KEY": "another-key-that-nobody-may-see"}
+	keys := map[string]string{"PARTNER_KEY": partnerKey, "API_KEY": apiKey, "OTHER_KEY": "another-key-that-nobody-may-see", "SASL_PASSWORD": kafkaPassword}
 	cfg, _, err := config.Parse("test.yaml", []byte(b.String()), config.Source{
 		Env:      func(name string) (string, bool) { v, ok := keys[name]; return v, ok },
 		ReadFile: os.ReadFile,

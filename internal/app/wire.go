@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -16,6 +17,14 @@ import (
 
 // newBroker connects the configuration's Kafka part, its secrets resolved.
 func newBroker(cfg *config.Config, deps Deps) (*broker.Broker, error) {
+	options, err := brokerOptions(cfg, deps)
+	if err != nil {
+		return nil, err
+	}
+	return broker.New(options)
+}
+
+func brokerOptions(cfg *config.Config, deps Deps) (broker.Options, error) {
 	k := cfg.Kafka
 	options := broker.Options{
 		Brokers: k.Brokers, Topic: k.Topic, DeadLetterTopic: k.DeadLetterTopic, ClientID: "cohortsync",
@@ -26,23 +35,23 @@ func newBroker(cfg *config.Config, deps Deps) (*broker.Broker, error) {
 	if k.TLS.Enabled {
 		tls, err := broker.TLSConfig(k.TLS.CAFile, k.TLS.CertFile, k.TLS.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("preparing TLS for Kafka: %w", err)
+			return options, fmt.Errorf("preparing TLS for Kafka: %w", err)
 		}
 		options.TLS = tls
 	}
 	username, err := k.SASL.Username.Resolve()
 	if err != nil {
-		return nil, fmt.Errorf("preparing the login at Kafka: %w", err)
+		return options, fmt.Errorf("preparing the login at Kafka: %w", err)
 	}
 	password, err := k.SASL.Password.Resolve()
 	if err != nil {
-		return nil, fmt.Errorf("preparing the login at Kafka: %w", err)
+		return options, fmt.Errorf("preparing the login at Kafka: %w", err)
 	}
 	options.SASL, err = broker.SASLMechanism(string(k.SASL.Mechanism), username, password)
 	if err != nil {
-		return nil, fmt.Errorf("preparing the login at Kafka: %w", err)
+		return options, fmt.Errorf("preparing the login at Kafka: %w", err)
 	}
-	return broker.New(options)
+	return options, nil
 }
 
 // addTargets wires every target. Those with the same endpoint and credentials
@@ -53,14 +62,10 @@ func (a *App) addTargets(cfg *config.Config, deps Deps, beats *stream.Beats) err
 	for _, t := range cfg.Targets {
 		throttle, ok := throttles[t.CredentialID()]
 		if !ok {
-			throttle = braze.NewThrottle(t.RateLimit, braze.ThrottleOptions{Now: deps.Now, Rand: deps.Random})
+			throttle = newThrottle(t, deps)
 			throttles[t.CredentialID()] = throttle
 		}
-		destination, namer := newClient(t.API, braze.Options{
-			Target: t.Name, Endpoint: t.Endpoint, Partner: t.Partner, Credentials: credentialsOf(t),
-			RequestTimeout: t.RequestTimeout, Throttle: throttle, Transport: deps.Transport,
-			NewBackOff: a.newBackOff, Metrics: brazeMetrics, Version: deps.Version, Now: deps.Now, Logger: deps.Logger,
-		})
+		destination, namer := newClient(t.API, brazeOptions(t, deps, throttle, brazeMetrics))
 		group := cfg.Kafka.GroupOf(t)
 		membership := a.broker.Membership(group)
 		target, err := stream.NewTarget(stream.Options{
@@ -91,6 +96,20 @@ func newClient(api catalog.API, o braze.Options) (destination stream.Destination
 	}
 	cohorts := braze.NewCohorts(o)
 	return cohorts, cohorts
+}
+
+func newThrottle(t config.Target, deps Deps) *braze.Throttle {
+	return braze.NewThrottle(t.RateLimit, braze.ThrottleOptions{Now: deps.Now, Rand: deps.Random})
+}
+
+// brazeOptions are those of the client of the target's API.
+func brazeOptions(t config.Target, deps Deps, throttle *braze.Throttle, metrics *braze.Metrics) braze.Options {
+	return braze.Options{
+		Target: t.Name, Endpoint: t.Endpoint, Partner: t.Partner, Credentials: credentialsOf(t),
+		RequestTimeout: t.RequestTimeout, Throttle: throttle, Transport: deps.Transport,
+		NewBackOff: func() backoff.BackOff { return braze.NewBackOff(deps.Random) },
+		Metrics:    metrics, Version: deps.Version, Now: deps.Now, Logger: deps.Logger,
+	}
 }
 
 // credentialsOf reads a target's keys anew at each call, so that one rotated
