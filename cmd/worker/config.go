@@ -1,8 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cohortsync/internal/app"
 	"cohortsync/internal/config"
 )
 
@@ -12,18 +22,27 @@ type configCmd struct {
 	Schema configSchemaCmd `cmd:"" help:"Print the JSON Schema of the file, for editors."`
 }
 
-type configCheckCmd struct{ configFlag }
+// onlinePatience is how long one look at Kafka may take: what a worker gives a
+// request, too.
+const onlinePatience = 10 * time.Second
+
+type configCheckCmd struct {
+	configFlag
+	Online bool `help:"Look at Kafka and Braze, too: brokers, topics, rights and credentials."`
+}
 
 // Help says more than the one line.
 func (configCheckCmd) Help() string {
-	return `Talks to neither Kafka nor Braze. Problems and warnings go to standard error, one line each: file:line:column: key: what is wrong; what would be right.
+	return `Talks to neither Kafka nor Braze unless --online is given. Problems and warnings of the file go to standard error, one line each: file:line:column: key: what is wrong; what would be right.
 
-Exits with 0 when the file can be used and with 2 when it cannot.
+With --online, and a file that can be used, it looks at what a worker would need and prints one line each to standard output, as soon as it is known: ok, warning, wrong or skipped (for something that it depends on is wrong), what was looked at, what is so, and what to do. It creates, writes and commits nothing, and may be run beside workers.
 
-Example: cohortsync config check --config cohortsync.yaml`
+Exits with 0 when all is well, warnings aside, with 1 when --online finds something wrong, and with 2 when the file cannot be used.
+
+Example: cohortsync config check --online --config cohortsync.yaml`
 }
 
-// Run checks the file and that every secret resolves.
+// Run checks the file and that every secret resolves, and what is outside.
 func (cmd configCheckCmd) Run(p process) error {
 	c, err := cmd.load(p, true)
 	if err != nil {
@@ -31,7 +50,37 @@ func (cmd configCheckCmd) Run(p process) error {
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s can be used: %s, %s\n", cmd.Config,
 		count(len(c.Targets), "target"), count(len(c.Syncs), "sync"))
-	return err
+	if err != nil || !cmd.Online {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // A second signal kills.
+	return checkOnline(ctx, p, c)
+}
+
+// checkOnline prints what is found and returns an error when something of it
+// is wrong, or ctx ends.
+func checkOnline(ctx context.Context, p process, c *config.Config) error {
+	found, wrong := 0, 0
+	err := app.Check(ctx, c, app.Deps{
+		Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
+		Now: time.Now, Random: rand.Int64N, Version: p.built(),
+	}, onlinePatience, func(f app.Finding) {
+		fmt.Fprintln(p.stdout, f)
+		found++
+		if f.Level == app.Wrong {
+			wrong++
+		}
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("checking online: stopped before the end: %w", context.Cause(ctx))
+	case wrong > 0:
+		return fmt.Errorf("checking online: %d of %d checks failed", wrong, found)
+	default:
+		return nil
+	}
 }
 
 func count(n int, what string) string {

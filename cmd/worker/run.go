@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,8 +52,7 @@ func (cmd runCmd) Run(p process) (err error) {
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
 	logger := newLogger(p.stderr, cfg.Log)
-	info, _ := debug.ReadBuildInfo()
-	version := versionOf(p.version, cmp.Or(info, &debug.BuildInfo{}))
+	version := p.built()
 	ctx, stop := untilSignal(context.Background(), logger, p.exit)
 	defer stop()
 	worker, err := app.New(ctx, cfg, app.Deps{

@@ -30,6 +30,12 @@ func versionOf(version string, info *debug.BuildInfo) string {
 	return cmp.Or(version, info.Main.Version, "(devel)")
 }
 
+// built is the version of this process's binary.
+func (p process) built() string {
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(p.version, cmp.Or(info, &debug.BuildInfo{}))
+}
+
 // describe says all that is known in one line.
 func describe(version string, info *debug.BuildInfo) string {
 	line := "cohortsync " + versionOf(version, info)
