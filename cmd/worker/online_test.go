@@ -26,7 +26,7 @@ func checkOnlineOf(t *testing.T, s settings) (code int, out string) {
 	env := map[string]string{"PARTNER_KEY": partnerSecret, "API_KEY": apiSecret, "SASL_PASSWORD": saslSecret}
 	var stdout, stderr bytes.Buffer
 	code = run([]string{"config", "check", "--online", "--config", file}, process{
-		stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, version: "v1.2.3",
+		stdout: &stdout, stderr: &stderr, version: "v1.2.3",
 		source: config.Source{
 			Env:      func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 			ReadFile: os.ReadFile,
