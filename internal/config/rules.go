@@ -111,10 +111,10 @@ func (c *Config) checkTimes() Problems {
 		if t.RequestTimeout >= k.DrainTimeout {
 			report(path, "is not shorter than kafka.drain_timeout", "want less than "+formatDuration(k.DrainTimeout))
 		}
-		if lease := k.Lease(t.RequestTimeout); k.HeartbeatInterval < k.membership() && lease < 2*k.CommitInterval {
+		if lease, least := k.Lease(t.RequestTimeout), 2*k.CommitInterval+k.HeartbeatInterval; k.HeartbeatInterval < k.membership() && lease < least {
 			report(path, fmt.Sprintf("leaves a lease of %s: min(session_timeout, rebalance_timeout) - heartbeat_interval - request_timeout",
 				formatDuration(max(lease, 0))),
-				"want at least two commit intervals, "+formatDuration(2*k.CommitInterval)+": shorten request_timeout or lengthen the others")
+				"want at least two commit intervals and a heartbeat interval, "+formatDuration(least)+": shorten request_timeout or lengthen the others")
 		}
 	}
 	return found

@@ -122,6 +122,12 @@ func (g *generation) chooseProbe(l *lock, clock int64) (*cohort, time.Duration) 
 		return c, 0
 	}
 	if at == 0 {
+		if l.refused != nil {
+			// What was refused has gone away: reading goes on until there is
+			// something to probe with.
+			l.refused = nil
+			g.memory.announce()
+		}
 		return nil, BeatEvery
 	}
 	return nil, max(time.Duration(at-clock), time.Millisecond)

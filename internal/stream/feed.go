@@ -42,7 +42,6 @@ func newFeed(g *generation, partition int, s start) *feed {
 	return &feed{
 		g:           g,
 		partition:   partition,
-		beat:        g.t.loop(fmt.Sprintf("read %d of", partition)),
 		cursor:      g.t.Log.Open(partition),
 		decoder:     event.NewDecoder(mapper.Paths()),
 		mapper:      mapper,
@@ -71,7 +70,9 @@ func (f *feed) read(ctx, sending context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrOffsetOutOfRange):
-			err = f.realign(ctx)
+			if err = f.realign(ctx); err == nil {
+				continue
+			}
 			fallthrough
 		default:
 			if err != nil {
@@ -114,10 +115,7 @@ func (f *feed) realign(ctx context.Context) error {
 	defer f.g.t.mu.Unlock()
 	f.offset = moved
 	f.bounds = b
-	if f.tracker.length == 0 {
-		// Set, not advanced: a topic made anew begins below the old position.
-		f.tracker.next = moved
-	}
+	f.tracker.move(moved)
 	return nil
 }
 

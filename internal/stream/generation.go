@@ -55,7 +55,7 @@ func (t *Target) serve(ctx context.Context, gen Generation) {
 		feeds:    make(map[int]*feed),
 		schedule: newSchedule(t.Options.Target.MaxBatch),
 		turns:    make(map[string]*turn),
-		lease:    newLease(t.Timing, t.Options.Target.RequestTimeout),
+		lease:    newLease(t.Timing, t.Options.Target.RequestTimeout, t.Now()),
 		memory:   newMemory(t.MaxMemory),
 		store:    newStore(),
 		cooling:  cooling{guard: int64(t.Options.Target.ReorderGuard)},
@@ -73,6 +73,9 @@ func (t *Target) enter(g *generation) {
 	defer t.mu.Unlock()
 	t.gen = g
 	t.joined = true
+	if owned, _ := g.gen.Assigned(); len(owned) == 0 {
+		t.lock = nil // Nothing here will ever probe: it is for the owners to know.
+	}
 }
 
 // leave forgets what is not settled: the next owner of the partitions reads it
@@ -149,6 +152,7 @@ func (g *generation) run(ctx context.Context) {
 
 	var loops sync.WaitGroup
 	for _, f := range g.feeds {
+		f.beat = g.t.loop(fmt.Sprintf("read %d of", f.partition))
 		loops.Go(func() { f.read(ctx, sending) })
 	}
 	loops.Go(func() { g.dispatch(ctx, sending) })

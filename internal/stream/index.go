@@ -56,8 +56,12 @@ func (x *index) place(s slotOf) {
 }
 
 func (x *index) grow() {
+	x.resize(max(8, 2*len(x.slots)))
+}
+
+func (x *index) resize(n int) {
 	old := x.slots
-	x.slots = make([]slotOf, max(8, 2*len(old)))
+	x.slots = make([]slotOf, n)
 	for _, s := range old {
 		if s != 0 {
 			x.place(s)
@@ -82,4 +86,9 @@ func (x *index) remove(hash uint32, r ref) {
 	}
 	x.slots[hole] = 0
 	x.n--
+	// A cohort that is forgotten gives its table back, for the budget does not
+	// count what is empty.
+	if len(x.slots) > 64 && x.n < len(x.slots)/8 {
+		x.resize(len(x.slots) / 4)
+	}
 }

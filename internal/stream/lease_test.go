@@ -25,9 +25,45 @@ func TestLease(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLease(timing, request)
-			l.renew(tt.sent)
+			l := newLease(timing, request, base)
+			if !tt.sent.IsZero() {
+				l.renew(tt.sent)
+			}
 			if got := l.valid(tt.now); got != tt.want {
+				t.Errorf("valid is %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// A commit after a silence may have been accepted in the middle of a rebalance
+// that a heartbeat has not told yet: only one a heartbeat later counts.
+func TestALeaseIsNotRenewedByTheFirstCommitAfterASilence(t *testing.T) {
+	t.Parallel()
+	timing := Timing{SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second}
+	base := time.Now()
+	at := func(seconds float64) time.Time { return base.Add(time.Duration(seconds * float64(time.Second))) }
+	tests := map[string]struct {
+		commits []float64 // When each was sent, in seconds.
+		now     float64
+		want    bool
+	}{
+		"commits in time":                         {[]float64{1, 2, 10}, 21, true},
+		"one just too late":                       {[]float64{1, 10}, 14, false},
+		"and another within the heartbeat":        {[]float64{1, 20, 21, 22.9}, 23, false},
+		"and another after it":                    {[]float64{1, 20, 21, 23.1}, 24, true},
+		"the first of a generation comes late":    {[]float64{9}, 10, false},
+		"the first of a generation comes in time": {[]float64{8.9}, 10, true},
+		"in time again after that":                {[]float64{1, 20, 23.1, 24}, 35, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLease(timing, 15*time.Second, base)
+			for _, sent := range tt.commits {
+				l.renew(at(sent))
+			}
+			if got := l.valid(at(tt.now)); got != tt.want {
 				t.Errorf("valid is %v, want %v", got, tt.want)
 			}
 		})

@@ -137,7 +137,7 @@ func (g *generation) buryFaults(ctx, sending context.Context, f *flight, faults 
 	allowed := (t.lock == nil || t.lock.reason != lockDeadLetters) && t.spent.spend(len(faults), now)
 	var tell func()
 	if !allowed {
-		tell = t.refuse(f.cohort, lockDeadLetters, t.clock(now), errTooManyLetters)
+		tell = t.refuse(f.cohort, false, lockDeadLetters, t.clock(now), errTooManyLetters)
 		for _, i := range faults {
 			g.putBack(f, &f.items[i], t.clock(now))
 		}

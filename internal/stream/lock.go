@@ -27,7 +27,10 @@ type lock struct {
 	reason string
 	// refused is the cohort whose request was refused, or nil when the
 	// generation that sent it has ended.
-	refused  *cohort
+	refused *cohort
+	// naming says that what was refused was a naming: one that passes shows
+	// nothing about a batch.
+	naming   bool
 	interval time.Duration
 	// probeAt is when the next probe may leave, by the target's clock.
 	probeAt int64
@@ -43,18 +46,18 @@ func (l *lock) postpone(clock int64) {
 	l.probeAt = clock + int64(l.interval)
 }
 
-// refuse locks the target after the cohort's request was refused, or puts the
-// next probe off when it was the probe. It returns what to log. The caller
-// holds the mutex.
-func (t *Target) refuse(c *cohort, reason string, clock int64, err error) (tell func()) {
+// refuse locks the target after the cohort's request, a naming or a batch, was
+// refused, or puts the next probe off when it was the probe. It returns what to
+// log. The caller holds the mutex.
+func (t *Target) refuse(c *cohort, naming bool, reason string, clock int64, err error) (tell func()) {
 	if l := t.lock; l != nil {
 		if l.refused == c || l.refused == nil {
-			l.refused, l.reason = c, reason
+			l.refused, l.naming, l.reason = c, naming, reason
 			l.postpone(clock)
 		}
 		return nil
 	}
-	t.lock = &lock{reason: reason, refused: c, interval: firstProbe, probeAt: clock + int64(firstProbe)}
+	t.lock = &lock{reason: reason, refused: c, naming: naming, interval: firstProbe, probeAt: clock + int64(firstProbe)}
 	t.metrics.locks.Inc()
 	return func() {
 		t.log.Error("the target is locked: nothing is read or sent until the refused request passes",
@@ -62,10 +65,11 @@ func (t *Target) refuse(c *cohort, reason string, clock int64, err error) (tell 
 	}
 }
 
-// unlock lifts the lock when the cohort is the one whose request was refused.
+// unlock lifts the lock when the request that passed is like the one that was
+// refused.
 // The caller holds the mutex.
-func (t *Target) unlock(c *cohort) (tell func()) {
-	if t.lock == nil || t.lock.refused != c {
+func (t *Target) unlock(c *cohort, naming bool) (tell func()) {
+	if t.lock == nil || t.lock.refused != c || naming && !t.lock.naming {
 		return nil
 	}
 	t.lock = nil

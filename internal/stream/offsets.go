@@ -89,3 +89,13 @@ func (t *tracker) oldest() (stamp int64, ok bool) {
 	}
 	return t.at(t.first).stamp, true
 }
+
+// move sets the position after the log turned out not to have it. A topic made
+// anew begins below: what is unsettled of the old one holds the commit there.
+func (t *tracker) move(to int64) {
+	t.next = to
+	for i := range t.length {
+		m := t.at(t.first + markID(i))
+		m.offset = min(m.offset, to)
+	}
+}

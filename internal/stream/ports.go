@@ -81,6 +81,9 @@ type Assignment struct {
 	Partition int
 	// Committed is the group's committed offset, or -1 when it has none.
 	Committed int64
+	// New says that the partition was added after this worker first looked at
+	// the group: start_from does not hold for it.
+	New bool
 }
 
 // Generation is one generation of the group: what this member owns until the

@@ -60,6 +60,8 @@ func bareParcel(r *Record, why failure) *parcel {
 			front.identifiers, back.identifiers = why.identifiers[:half], why.identifiers[half:]
 			return []*parcel{bareParcel(r, front), bareParcel(r, back)}
 		}
+	case len(r.Headers) == 0 && len(r.Key) > 0:
+		p.smaller = func() []*parcel { return []*parcel{bareParcel(&Record{Offset: r.Offset, Time: r.Time}, why)} }
 	case len(r.Headers) > 0:
 		p.smaller = func() []*parcel {
 			return []*parcel{bareParcel(&Record{Offset: r.Offset, Time: r.Time, Key: r.Key}, why)}
@@ -84,6 +86,7 @@ func (g *generation) post(ctx, sending context.Context, f *feed, p *parcel) bool
 		}
 	}()
 	for ctx.Err() == nil {
+		f.beat.beat()
 		err := g.t.Letters.Write(sending, p.letter)
 		switch {
 		case err == nil:

@@ -147,15 +147,17 @@ func TestAGenerationStartsWhereItShould(t *testing.T) {
 		committed int64
 		want      int64
 		backfill  int64
+		added     bool
 	}{
-		"a new group, earliest":                 {StartFrom{}, true, -1, first, next},
-		"a new group, latest":                   {StartFrom{Latest: true}, true, -1, next, 0},
-		"a new group, by time":                  {StartFrom{Time: at}, true, -1, byTime, next},
-		"a commit wins over start_from":         {StartFrom{Latest: true}, false, 170, 170, 0},
-		"a new partition of an old group":       {StartFrom{Latest: true}, false, -1, first, 0},
-		"a commit below the log":                {StartFrom{Latest: true}, false, 50, first, 0},
-		"a commit above the log":                {StartFrom{Latest: true}, false, 201, first, 0},
-		"a commit at the end of the log is one": {StartFrom{}, false, next, next, 0},
+		"a new group, earliest":                 {StartFrom{}, true, -1, first, next, false},
+		"a new group, latest":                   {StartFrom{Latest: true}, true, -1, next, 0, false},
+		"a new group, by time":                  {StartFrom{Time: at}, true, -1, byTime, next, false},
+		"a commit wins over start_from":         {StartFrom{Latest: true}, false, 170, 170, 0, false},
+		"a new partition of an old group":       {StartFrom{Latest: true}, false, -1, first, 0, false},
+		"a partition added to a new group":      {StartFrom{Latest: true}, true, -1, first, 0, true},
+		"a commit below the log":                {StartFrom{Latest: true}, false, 50, first, 0, false},
+		"a commit above the log":                {StartFrom{Latest: true}, false, 201, first, 0, false},
+		"a commit at the end of the log is one": {StartFrom{}, false, next, next, 0, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -166,7 +168,7 @@ func TestAGenerationStartsWhereItShould(t *testing.T) {
 			})
 			gen := &simGeneration{fresh: tt.fresh}
 			g := &generation{t: r.target, gen: gen}
-			starts, err := g.starts(t.Context(), []Assignment{{Partition: 3, Committed: tt.committed}})
+			starts, err := g.starts(t.Context(), []Assignment{{Partition: 3, Committed: tt.committed, New: tt.added}})
 			if err != nil {
 				t.Fatal(err)
 			}

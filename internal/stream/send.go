@@ -173,7 +173,7 @@ func (g *generation) consequences(f *flight, err error, buried bool, clock int64
 		}
 		c.succeeded()
 		if f.probe {
-			return g.t.unlock(c)
+			return g.t.unlock(c, f.naming != nil)
 		}
 		return nil
 	}
@@ -183,7 +183,7 @@ func (g *generation) consequences(f *flight, err error, buried bool, clock int64
 		// Our own end, the lease or a lock: neither success nor failure.
 		return nil
 	case class.Locks():
-		return g.t.refuse(c, lockReason(class), clock, err)
+		return g.t.refuse(c, f.naming != nil, lockReason(class), clock, err)
 	}
 	if l := g.t.lock; l != nil && f.probe {
 		l.postpone(clock)

@@ -385,6 +385,10 @@ func (k *simKafka) evict(m *simMember) {
 func (m *simMember) heartbeat(ctx context.Context, generation int) {
 	for {
 		pause(ctx, m.k.timing.HeartbeatInterval)
+		if m.w.late > 0 && m.w.frozen() {
+			_ = m.w.gate(ctx)
+			pause(ctx, m.w.late)
+		}
 		if m.w.gate(ctx) != nil {
 			// A dead process learns nothing; its goroutines end with ctx.
 			<-ctx.Done()

@@ -56,6 +56,7 @@ func simulate(t *rapid.T, api catalog.API) {
 		maxBatch:   rapid.IntRange(1, 5).Draw(t, "max batch"),
 		maxMemory:  int64(rapid.SampledFrom([]int{68 << 10, 80 << 10, 1 << 20}).Draw(t, "max memory")),
 		linger:     rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond, time.Second}).Draw(t, "linger"),
+		late:       rapid.SampledFrom([]time.Duration{0, 5 * time.Millisecond, 3 * time.Second}).Draw(t, "late heartbeat"),
 		bad:        map[string]bool{},
 	}
 	if rapid.Bool().Draw(t, "a user whom Braze refuses") {

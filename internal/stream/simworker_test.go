@@ -24,6 +24,8 @@ func simTiming() Timing {
 // takes until it thaws.
 type simWorker struct {
 	number int
+	// late is how long after a thaw the first heartbeat is answered.
+	late   time.Duration
 	target *Target
 	// wire carries its requests to Braze.
 	wire http.RoundTripper

@@ -82,7 +82,9 @@ type simSetup struct {
 	maxBatch   int
 	maxMemory  int64
 	linger     time.Duration
-	bad        map[string]bool
+	// late is how long after a thaw a worker's first heartbeat is answered.
+	late time.Duration
+	bad  map[string]bool
 }
 
 const simRequestTimeout = 15 * time.Second
@@ -202,7 +204,7 @@ func (world *simWorld) targetOptions(w *simWorker) Options {
 func (world *simWorld) start() {
 	world.started++
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &simWorker{number: world.started, wire: world.braze.Transport(), stop: cancel, done: make(chan struct{})}
+	w := &simWorker{number: world.started, late: world.setup.late, wire: world.braze.Transport(), stop: cancel, done: make(chan struct{})}
 	target, err := NewTarget(world.targetOptions(w))
 	if err != nil {
 		panic(err)

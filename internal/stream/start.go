@@ -46,7 +46,7 @@ func (g *generation) starts(ctx context.Context, owned []Assignment) (map[int]st
 		case a.Committed >= 0:
 			s.offset = g.t.clamp(a.Partition, a.Committed, b)
 			s.backfillEnd = g.t.backfill[a.Partition]
-		case !fresh:
+		case !fresh || a.New:
 			s.offset = b.First
 		case byTime != nil:
 			s.offset = byTime[a.Partition]

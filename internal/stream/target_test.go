@@ -141,7 +141,7 @@ func TestACohortWithoutANameIsNamedByItsIDAsOfItsFirstMembers(t *testing.T) {
 func TestANamingRequestIsOfTheMomentItLeft(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
-	g := &generation{t: r.target, schedule: newSchedule(3), lease: newLease(simTiming(), time.Second)}
+	g := &generation{t: r.target, schedule: newSchedule(3), lease: newLease(simTiming(), time.Second, time.Now())}
 	g.lease.renew(time.Now())
 	c := cohortWithQueue("c1", 0, 1)
 	c.named, c.feed = "", &feed{g: g}

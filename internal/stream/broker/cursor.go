@@ -87,7 +87,7 @@ func (c *cursor) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.conn, err = c.b.dialer(c.b.dial).DialPartition(ctx, "tcp", "", p)
+	c.conn, err = c.b.dialLeader(ctx, p, func(net.Conn) {})
 	return err
 }
 
@@ -207,10 +207,23 @@ func (b *Broker) raw(ctx context.Context, partition int) (net.Conn, error) {
 		return nil, err
 	}
 	var raw net.Conn
-	_, err = b.dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := b.dial(ctx, network, address)
-		raw = conn
+	_, err = b.dialLeader(ctx, p, func(conn net.Conn) { raw = conn })
+	return raw, err
+}
+
+// dialLeader opens a connection to the partition's leader, and shows what is
+// below it. The end of ctx closes the connection until it is open: kafka-go
+// waits in the login for as long as it takes.
+func (b *Broker) dialLeader(ctx context.Context, p kafka.Partition, below func(net.Conn)) (*kafka.Conn, error) {
+	stop := func() bool { return true }
+	conn, err := b.dialer(func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := b.dial(dialing, network, address)
+		if err == nil {
+			stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			below(conn)
+		}
 		return conn, err
 	}).DialPartition(ctx, "tcp", "", p)
-	return raw, err
+	stop()
+	return conn, err
 }

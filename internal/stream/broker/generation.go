@@ -31,6 +31,10 @@ func (m *Membership) generation(present, ended context.Context, gen *kafka.Gener
 	stop := context.AfterFunc(ended, cancel)
 	defer stop()
 
+	// The watch begins before the offsets are known: they may never be, when the
+	// topic has been made anew with fewer partitions.
+	var watch sync.WaitGroup
+	watch.Go(func() { m.watch(ctx, cancel, topicGone) })
 	g, err := m.open(ctx, gen)
 	if err != nil {
 		m.logger.Debug("the generation ended before its offsets were known", "error", err)
@@ -39,13 +43,11 @@ func (m *Membership) generation(present, ended context.Context, gen *kafka.Gener
 		}
 	} else {
 		m.status.enter(Joined, nil)
-		var watch sync.WaitGroup
-		watch.Go(func() { m.watch(ctx, cancel, topicGone) })
 		serve(ctx, g)
-		cancel()
-		watch.Wait()
 		g.commits.Wait()
 	}
+	cancel()
+	watch.Wait()
 	if ended.Err() == nil && present.Err() == nil {
 		living, release := context.WithCancel(present)
 		defer release()
@@ -127,7 +129,8 @@ func (g *generation) assign(committed map[int]int64) error {
 		if !ok {
 			return fmt.Errorf("reading the committed offsets: partition %d is assigned but not seen yet", a.ID)
 		}
-		g.owned = append(g.owned, stream.Assignment{Partition: a.ID, Committed: offset})
+		// A partition that came after this worker had looked is a new one.
+		g.owned = append(g.owned, stream.Assignment{Partition: a.ID, Committed: offset, New: !g.m.seen[a.ID]})
 	}
 	slices.SortFunc(g.owned, func(x, y stream.Assignment) int { return cmp.Compare(x.Partition, y.Partition) })
 	g.total = len(committed)

@@ -42,6 +42,8 @@ type Membership struct {
 	// there were none and this worker has made none since.
 	looked bool
 	virgin atomic.Bool
+	// seen are the partitions that there were then.
+	seen map[int]bool
 	// told and toldAt are the last trouble logged, and when.
 	told   string
 	toldAt time.Time
@@ -125,7 +127,9 @@ func (m *Membership) look(ctx context.Context) error {
 	}
 	m.looked = true
 	m.virgin.Store(true)
-	for _, offset := range committed {
+	m.seen = make(map[int]bool)
+	for partition, offset := range committed {
+		m.seen[partition] = true
 		if offset >= 0 {
 			m.virgin.Store(false)
 		}
