@@ -45,7 +45,7 @@ func (cmd runCmd) Run(p process) (err error) {
 	if err != nil {
 		return err
 	}
-	tune(p.source.Env)
+	tune(p.source.Env, int64(cfg.Delivery.MaxMemory))
 	stopProfile, err := profile(cmd.CPUProfile)
 	if err != nil {
 		return usageError{err}
@@ -76,10 +76,15 @@ func (cmd runCmd) Run(p process) (err error) {
 // memory that is counted in max_memory should not be taken twice over.
 const gcPercent = 33
 
-// tune sets what GOGC does not.
-func tune(env func(string) (string, bool)) {
+// tune sets what GOGC and GOMEMLIMIT do not. The limit leaves room for what
+// max_memory does not count: connections, requests, the runtime, and what the
+// collector has not come to yet.
+func tune(env func(string) (string, bool), maxMemory int64) {
 	if _, given := env("GOGC"); !given {
 		debug.SetGCPercent(gcPercent)
+	}
+	if _, given := env("GOMEMLIMIT"); !given {
+		debug.SetMemoryLimit(maxMemory + maxMemory/4 + 64<<20)
 	}
 }
 

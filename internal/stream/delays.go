@@ -66,8 +66,8 @@ func (d *delays) metric(desc *prometheus.Desc, born time.Time, labels ...string)
 		classic[edge] = cumulated
 	}
 	native := make(map[int]int64)
-	for i, n := range d.native {
-		if n > 0 {
+	for i := range d.native {
+		if n := d.native[i]; n > 0 {
 			native[i+nativeFirst] = int64(n)
 		}
 	}

@@ -159,7 +159,7 @@ func newCollector(t *Target) *collector {
 	c.pending = desc("changes_pending", "Changes that are not settled; an identifier has two of them while one is in flight and a newer one waits.")
 	c.pendingBytes = desc("pending_bytes", "What the budget of max_memory counts for pending changes and their cohorts.")
 	c.used = desc("memory_used_bytes", "What the budget of max_memory counts: fetched records, pending changes and late memory.")
-	c.late = desc("late_memory_identifiers", "Identifiers whose settled change is remembered.")
+	c.late = desc("late_memory_identifiers", "Identifiers whose settled change is remembered, those that rest for the reorder guard included.")
 	c.oldest = desc("oldest_unsettled_timestamp_seconds", "Kafka timestamp of the oldest unsettled record; 0 for none.")
 	c.locked = desc("target_locked", "1 while the target is locked for the reason.", "reason")
 	c.inFlight = desc("requests_in_flight", "Batches and namings under way.")
@@ -245,7 +245,7 @@ func (t *Target) snapshot() snapshot {
 	if g == nil {
 		return s
 	}
-	s.late, s.inFlight, s.bytes = g.late.length, g.inFlight, g.memory.used
+	s.late, s.inFlight, s.bytes = g.late.length+g.cooling.length(), g.inFlight, g.memory.used
 	s.pendingBytes = s.bytes - g.memory.reserved - g.late.bytes
 	for _, f := range g.feeds {
 		s.pending += f.pending

@@ -7,15 +7,20 @@ package stream
 // Offsets are never counted: compaction and transactions leave gaps, so the
 // only arithmetic is Kafka's own "the offset after the last one read".
 type tracker struct {
-	// ring holds the marks from the first unsettled record to the last one read,
-	// by their numbers modulo its length, which is a power of two.
-	ring []mark
+	// blocks hold the marks from the first unsettled record to the last one read;
+	// skipped is where the first of them is in its block.
+	blocks  []*[marksInBlock]mark
+	skipped int
 	// first is the number of the first mark, and length how many there are.
 	first  markID
 	length int
 	// next is the offset to read on from once everything is settled.
 	next int64
 }
+
+// marksInBlock is how many marks are made at once: a list that grows as a whole
+// would hold up to three times what it needs.
+const marksInBlock = 256
 
 // markID numbers the marks of a tracker. It may wrap round: fewer are kept.
 type markID uint32
@@ -33,8 +38,8 @@ type mark struct {
 // track adds the next record with one hold on it. Records come in the order of
 // the log.
 func (t *tracker) track(offset, stamp int64) markID {
-	if t.length == len(t.ring) {
-		t.grow()
+	if t.skipped+t.length == len(t.blocks)*marksInBlock {
+		t.blocks = append(t.blocks, new([marksInBlock]mark))
 	}
 	id := t.first + markID(t.length)
 	*t.at(id) = mark{offset: offset, stamp: stamp, open: 1}
@@ -43,15 +48,9 @@ func (t *tracker) track(offset, stamp int64) markID {
 	return id
 }
 
-func (t *tracker) at(id markID) *mark { return &t.ring[int(id)&(len(t.ring)-1)] }
-
-func (t *tracker) grow() {
-	grown := make([]mark, max(16, 2*len(t.ring)))
-	for i := range t.length {
-		id := t.first + markID(i)
-		grown[int(id)&(len(grown)-1)] = *t.at(id)
-	}
-	t.ring = grown
+func (t *tracker) at(id markID) *mark {
+	place := t.skipped + int(id-t.first)
+	return &t.blocks[place/marksInBlock][place%marksInBlock]
 }
 
 // hold adds one hold on a record that is not settled.
@@ -68,7 +67,16 @@ func (t *tracker) settle(id markID) (freed int) {
 	for t.length > 0 && t.at(t.first).open == 0 {
 		t.first++
 		t.length--
+		t.skipped++
 		freed++
+	}
+	for t.skipped >= marksInBlock {
+		if t.length == 0 { // The last block is used again.
+			t.blocks, t.skipped = t.blocks[len(t.blocks)-1:], 0
+			break
+		}
+		t.blocks[0] = nil
+		t.blocks, t.skipped = t.blocks[1:], t.skipped-marksInBlock
 	}
 	return freed
 }

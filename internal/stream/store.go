@@ -1,6 +1,9 @@
 package stream
 
-import "hash/maphash"
+import (
+	"bytes"
+	"hash/maphash"
+)
 
 // ref names an entry of a store; 0 names none.
 type ref uint32
@@ -42,7 +45,7 @@ func (s *store) join(c *cohort) {
 
 // find returns the cohort's entry with the key, or 0.
 func (s *store) find(c *cohort, key []byte, hash uint32) ref {
-	return c.index.find(hash, func(r ref) bool { return string(s.key(s.at(r))) == string(key) })
+	return c.index.find(hash, func(r ref) bool { return bytes.Equal(s.key(s.at(r)), key) })
 }
 
 // add makes an entry with a key that its cohort does not have.
