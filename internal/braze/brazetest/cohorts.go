@@ -22,19 +22,12 @@ const (
 	maxIdentifiers = 1000
 )
 
-// payload is the body of both requests of the cohorts API.
-type payload struct {
-	PartnerKey   *string `json:"partner_api_key"`
-	ClientSecret *string `json:"client_secret"`
-	CohortID     *string `json:"cohort_id"`
-	Name         *string `json:"name"`
-	CreatedAt    *string `json:"created_at"`
-	Changes      *[]struct {
-		UserIDs      []string `json:"user_ids"`
-		DeviceIDs    []string `json:"device_ids"`
-		Aliases      []alias  `json:"aliases"`
-		ShouldRemove bool     `json:"should_remove"`
-	} `json:"cohort_changes"`
+// cohortsRequest is what is read of a request of the cohorts API, beside its
+// operations. Of a missing field Braze says the same as of an empty one.
+type cohortsRequest struct {
+	partnerKey, secret, createdAt string
+	// changes says that there are cohort_changes, be they empty.
+	changes bool
 }
 
 type alias struct {
@@ -45,17 +38,102 @@ type alias struct {
 // readCohorts decodes a request of the cohorts API as far as it goes, and
 // answers what cannot be read.
 func (x *exchange) readCohorts() *reply {
-	if err := json.Unmarshal(x.body, &x.payload); err != nil {
+	if s, ok := newScanner(x.body); ok && x.scanCohorts(s) {
+		return nil
+	}
+	return x.decodeCohorts()
+}
+
+// scanCohorts reads both requests of the cohorts API, unless it gives up.
+func (x *exchange) scanCohorts(s *scanner) bool {
+	var r Request
+	var c cohortsRequest
+	ok := s.open()
+	for _, field := range []struct {
+		name string
+		to   *string
+	}{
+		{"partner_api_key", &c.partnerKey},
+		{"client_secret", &c.secret},
+		{"cohort_id", &r.Cohort},
+		{"name", &r.Name},
+		{"created_at", &c.createdAt},
+	} {
+		if ok && s.key(field.name) {
+			*field.to, ok = s.str()
+		}
+	}
+	if ok && s.key("cohort_changes") {
+		c.changes = true
+		r.Ops = make([]Op, 0, strings.Count(s.text[s.at:], ",")+1)
+		ok = s.list(func() bool { return s.change(&r) })
+	}
+	if !ok || !s.shut() || !s.end() {
+		return false
+	}
+	x.Cohort, x.Name, x.Ops, x.cohorts = r.Cohort, r.Name, r.Ops, c
+	return true
+}
+
+// change reads an object of cohort_changes.
+func (s *scanner) change(r *Request) bool {
+	from, ok := len(r.Ops), s.open()
+	ids := func(name string, kind catalog.Kind) {
+		if !ok || !s.key(name) {
+			return
+		}
+		ok = s.list(func() bool {
+			value, ok := s.str()
+			r.Ops = append(r.Ops, Op{Identifier: catalog.Identifier{Kind: kind, Value: value}, Cohort: r.Cohort})
+			return ok
+		})
+	}
+	ids("user_ids", catalog.ExternalID)
+	ids("device_ids", catalog.DeviceID)
+	if ok && s.key("aliases") {
+		ok = s.list(func() bool {
+			id, ok := s.alias()
+			r.Ops = append(r.Ops, Op{Identifier: id, Cohort: r.Cohort})
+			return ok
+		})
+	}
+	if ok && s.key("should_remove") {
+		remove := s.word("true")
+		ok = remove || s.word("false")
+		for i := from; i < len(r.Ops); i++ {
+			r.Ops[i].Remove = remove
+		}
+	}
+	return ok && s.shut()
+}
+
+// decodeCohorts reads any request of the cohorts API.
+func (x *exchange) decodeCohorts() *reply {
+	var body struct {
+		PartnerKey   string `json:"partner_api_key"`
+		ClientSecret string `json:"client_secret"`
+		CohortID     string `json:"cohort_id"`
+		Name         string `json:"name"`
+		CreatedAt    string `json:"created_at"`
+		Changes      *[]struct {
+			UserIDs      []string `json:"user_ids"`
+			DeviceIDs    []string `json:"device_ids"`
+			Aliases      []alias  `json:"aliases"`
+			ShouldRemove bool     `json:"should_remove"`
+		} `json:"cohort_changes"`
+	}
+	if err := json.Unmarshal(x.body, &body); err != nil {
 		if strings.Contains(err.Error(), "cohort_changes") {
 			return says(http.StatusBadRequest, textChanges)
 		}
 		return says(http.StatusBadRequest, textJSON)
 	}
-	x.Cohort, x.Name = text(x.payload.CohortID), text(x.payload.Name)
-	if x.payload.Changes == nil {
+	x.Cohort, x.Name = body.CohortID, body.Name
+	x.cohorts = cohortsRequest{body.PartnerKey, body.ClientSecret, body.CreatedAt, body.Changes != nil}
+	if body.Changes == nil {
 		return nil
 	}
-	for _, c := range *x.payload.Changes {
+	for _, c := range *body.Changes {
 		add := func(id catalog.Identifier) {
 			x.Ops = append(x.Ops, Op{Identifier: id, Remove: c.ShouldRemove, Cohort: x.Cohort})
 		}
@@ -74,7 +152,7 @@ func (x *exchange) readCohorts() *reply {
 
 // auditCohorts notes what a client of the cohorts API must never do.
 func (x *exchange) auditCohorts() {
-	s, r := x.server, &x.Request
+	s, r := x.server, x.Request
 	if !strings.HasPrefix(r.UserAgent, "partner-") {
 		s.violation(r, "User-Agent %q", r.UserAgent)
 	}
@@ -90,43 +168,38 @@ func (x *exchange) auditCohorts() {
 // judgeCohorts returns what Braze says against a request of the cohorts API,
 // or nil.
 func (x *exchange) judgeCohorts() *reply {
-	s, p := x.server, &x.payload
-	partner, client := text(p.PartnerKey), text(p.ClientSecret)
+	s, r := x.server, &x.cohorts
 	switch {
-	case s.keys[0] != "" && partner != s.keys[0]:
+	case s.keys[0] != "" && r.partnerKey != s.keys[0]:
 		return says(http.StatusUnauthorized, "Invalid Partner API key")
-	case s.keys[1] != "" && client != s.keys[1]:
+	case s.keys[1] != "" && r.secret != s.keys[1]:
 		// Braze's own text echoes the secret.
-		return says(http.StatusUnauthorized, "Partner not enabled for client with client secret: "+client)
-	case text(p.CohortID) == "":
+		return says(http.StatusUnauthorized, "Partner not enabled for client with client secret: "+r.secret)
+	case x.Cohort == "":
 		return says(http.StatusBadRequest, textCohortID)
-	}
-	if x.Naming {
-		if text(p.Name) == "" {
-			return says(http.StatusBadRequest, textName)
-		}
-		if _, err := time.Parse(time.RFC3339, text(p.CreatedAt)); err != nil {
-			return says(http.StatusBadRequest, textCreatedAt)
-		}
+	case x.Naming:
+		return x.judgeNaming()
+	case !r.changes:
+		return says(http.StatusBadRequest, textChanges)
+	case len(x.Ops) > maxIdentifiers:
+		return says(http.StatusBadRequest, textTooMany)
+	case s.o.Bad == nil:
 		return nil
 	}
-	if p.Changes == nil {
-		return says(http.StatusBadRequest, textChanges)
-	}
-	if len(x.Ops) > maxIdentifiers {
-		return says(http.StatusBadRequest, textTooMany)
-	}
 	for _, op := range x.Ops {
-		if s.o.Bad != nil && s.o.Bad(op.Identifier) {
+		if s.o.Bad(op.Identifier) {
 			return says(http.StatusBadRequest, textChanges)
 		}
 	}
 	return nil
 }
 
-func text(s *string) string {
-	if s == nil {
-		return ""
+func (x *exchange) judgeNaming() *reply {
+	if x.Name == "" {
+		return says(http.StatusBadRequest, textName)
 	}
-	return *s
+	if _, err := time.Parse(time.RFC3339, x.cohorts.createdAt); err != nil {
+		return says(http.StatusBadRequest, textCreatedAt)
+	}
+	return nil
 }

@@ -2,9 +2,7 @@ package brazetest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -12,11 +10,11 @@ import (
 
 // exchange is one request on its way through the server.
 type exchange struct {
-	Request
-	server       *Server
-	method, path string
-	body         []byte
-	payload      payload
+	// Request is what the history keeps of it.
+	*Request
+	server *Server
+	method string
+	body   []byte
 	// direct says that the client's context and the server's are one: then an
 	// overlap is real, while over a socket the server may merely not know yet
 	// that the client has gone.
@@ -26,36 +24,18 @@ type exchange struct {
 	// places are those of the operations, while the request is in flight.
 	places []place
 	// bearer is the token of the Authorization header.
-	bearer string
-	track  trackRequest
+	bearer  string
+	cohorts cohortsRequest
+	track   trackRequest
 }
 
 func newExchange(s *Server, r *http.Request, body []byte) *exchange {
-	x := &exchange{server: s, method: r.Method, path: r.URL.Path, body: body}
-	x.UserAgent = r.UserAgent()
+	x := &exchange{server: s, method: r.Method, body: body}
+	x.Request = &Request{Path: r.URL.Path, UserAgent: r.UserAgent()}
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		x.bearer = token
 	}
 	return x
-}
-
-// reply is an answer to be.
-type reply struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func says(status int, message string) *reply {
-	return tells(status, map[string]string{"message": message})
-}
-
-func tells(status int, body any) *reply {
-	text, err := json.Marshal(body)
-	if err != nil {
-		panic(err) // What the server says always has a JSON form.
-	}
-	return &reply{status: status, body: string(text)}
 }
 
 // run takes a request through and returns its answer, and what is to happen in
@@ -65,9 +45,9 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	unread := x.read()
 	s.lock()
 	x.blame()
-	s.record(&x.Request)
+	s.record(x.Request)
 	header, limited := s.limiter(x.Track).spend()
-	fault, latency := s.fault(x.Request), s.latency()
+	fault, latency := s.fault(*x.Request), s.latency()
 	var locked bool
 	if unread == nil {
 		x.audit()
@@ -111,15 +91,19 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	if kind.answers() {
 		x.Status, x.AnsweredAt = answer.status, time.Now()
 	}
+	if !never {
+		s.close(x.Request)
+	}
 	s.mu.Unlock()
 
 	if never {
 		<-ctx.Done()
-	}
-	if never && x.direct {
-		// To the client it was in flight until its time was up.
 		s.lock()
-		x.leave(kind, true)
+		if x.direct {
+			// To the client it was in flight until its time was up.
+			x.leave(kind, true)
+		}
+		s.close(x.Request)
 		s.mu.Unlock()
 	}
 	return reply{answer.status, merge(header, answer.header), answer.body}, kind
@@ -128,9 +112,9 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 // read decodes a request as far as it goes, and answers what cannot be read.
 func (x *exchange) read() *reply {
 	root := "/partners/" + x.server.o.Partner + "/cohorts"
-	x.Track, x.Naming = x.path == trackPath, x.path == root
+	x.Track, x.Naming = x.Path == trackPath, x.Path == root
 	switch {
-	case !x.Track && !x.Naming && x.path != root+"/users":
+	case !x.Track && !x.Naming && x.Path != root+"/users":
 		return says(http.StatusNotFound, "Invalid URL")
 	case x.method != http.MethodPost:
 		return says(http.StatusMethodNotAllowed, "Method Not Allowed")
@@ -181,23 +165,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-func firstOf(replies ...*reply) *reply {
-	for _, r := range replies {
-		if r != nil {
-			return r
-		}
-	}
-	return nil
-}
-
-func merge(headers ...http.Header) http.Header {
-	all := make(http.Header)
-	for _, h := range headers {
-		maps.Copy(all, h)
-	}
-	return all
 }
 
 // String describes an operation for a failing test's output.

@@ -118,6 +118,13 @@ func (s *Server) SetFaults(f Faults) {
 	s.faults = f
 }
 
+// Faults returns the failures by probability.
+func (s *Server) Faults() Faults {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.faults
+}
+
 // Script asks a function for the fault of every request, before all other
 // faults; nil ends it. The function must not call the server.
 func (s *Server) Script(script func(Request) Fault) {

@@ -36,7 +36,7 @@ func (x *exchange) hold() {
 		u := c.hold(op.Identifier)
 		x.places[i] = place{c, u}
 		if u.seen == x.Seq {
-			x.server.violation(&x.Request, "%v of %q twice", op, op.Cohort)
+			x.server.violation(x.Request, "%v of %q twice", op, op.Cohort)
 		}
 		u.seen = x.Seq
 		if !x.Track {
@@ -52,10 +52,10 @@ func (x *exchange) hold() {
 // meets notes that the request came while another was in flight.
 func (x *exchange) meets(other *exchange, what string) {
 	if x.direct {
-		x.server.violation(&x.Request, "%sin flight together with request %d", what, other.Seq)
+		x.server.violation(x.Request, "%sin flight together with request %d", what, other.Seq)
 		return
 	}
-	other.overlaps = append(other.overlaps, overlap{&x.Request, what})
+	other.overlaps = append(other.overlaps, overlap{x.Request, what})
 }
 
 // leave ends the request's time in flight.
@@ -65,10 +65,16 @@ func (x *exchange) leave(kind Kind, gone bool) {
 			p.user.busy = nil
 		}
 		p.cohort.release(x.Ops[i].Identifier, p.user)
+		if x.Track {
+			x.server.forget(x.Ops[i].Cohort)
+		}
 	}
 	x.places = nil
-	if c := x.server.cohorts[x.Cohort]; !x.Track && c != nil && c.busy == x {
-		c.busy = nil
+	if c := x.server.cohorts[x.Cohort]; !x.Track && c != nil {
+		if c.busy == x {
+			c.busy = nil
+		}
+		x.server.forget(x.Cohort)
 	}
 	if gone || kind == Silent {
 		return

@@ -28,8 +28,11 @@ func (s *Server) limiter(track bool) *limiter {
 }
 
 // spend counts a request against the limit and returns its headers, and the
-// 429 when nothing is left.
+// 429 when nothing is left. Without a limit it has nothing to say.
 func (l *limiter) spend() (http.Header, *reply) {
+	if l.limit < 0 {
+		return nil, nil
+	}
 	now := time.Now()
 	if window := now.Truncate(l.per); !window.Equal(l.window) {
 		l.window, l.used = window, 0
@@ -45,13 +48,13 @@ func (l *limiter) spend() (http.Header, *reply) {
 // header is what an answer says of the limit.
 func (l *limiter) header(remaining int, reset time.Duration) http.Header {
 	h := make(http.Header)
-	h.Set("X-RateLimit-Limit", strconv.Itoa(l.limit))
-	h.Set("X-RateLimit-Remaining", strconv.Itoa(remaining))
+	h.Set("X-Ratelimit-Limit", strconv.Itoa(l.limit))
+	h.Set("X-Ratelimit-Remaining", strconv.Itoa(remaining))
 	seconds := int64((reset + time.Second - 1) / time.Second)
 	if l.dialect == EpochReset {
 		seconds = time.Now().Add(reset + time.Second - 1).Unix()
 	}
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(seconds, 10))
+	h.Set("X-Ratelimit-Reset", strconv.FormatInt(seconds, 10))
 	return h
 }
 

@@ -45,7 +45,7 @@ type Options struct {
 	// ignored.
 	Identified func(deviceID string) bool
 	// Limit is the number of requests in each Per, counted from the full hour
-	// for an hour; 0 is Braze's 250,000 an hour.
+	// for an hour; 0 is Braze's 250,000 an hour, and a negative one is none.
 	Limit int
 	Per   time.Duration
 	// TrackLimit and TrackPer are the same for the attributes API; 0 is
@@ -59,8 +59,16 @@ type Options struct {
 	ApplyWithin time.Duration
 	// MaxBody is the largest body in bytes; 0 is Braze's 4 MB.
 	MaxBody int
-	// HistoryLimit bounds what is kept of requests; 0 keeps all.
+	// HistoryLimit is how many of the newest requests and violations are kept;
+	// 0 keeps all.
 	HistoryLimit int
+	// HistoryOps is how many operations of an answered request are kept in the
+	// history; 0 keeps all.
+	HistoryOps int
+	// OperationLimit is how many of the newest operations are kept of each
+	// identifier in a cohort; 0 keeps all, or only the last one when
+	// HistoryLimit is set.
+	OperationLimit int
 }
 
 // Op is one change of one identifier in a request.
@@ -80,6 +88,7 @@ type Request struct {
 	ReceivedAt time.Time
 	// AnsweredAt is zero while there is no answer and when there never was.
 	AnsweredAt time.Time
+	Path       string
 	// Track says that the request came by the attributes API.
 	Track bool
 	// Cohort is the cohort's id, or the attribute's name when the request is
@@ -89,6 +98,9 @@ type Request struct {
 	Naming bool
 	Name   string
 	Ops    []Op
+	// Adds, Removes and Refused count the ops, of which a bounded history keeps
+	// only some: those without an error, and those with one.
+	Adds, Removes, Refused int
 	// Status is the answer's, or 0 when none was given.
 	Status int
 	// Applied says that Braze took the request. On the attributes API it may

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"cohortsync/internal/catalog"
 )
 
 // Server is a simulated Braze. It is safe for concurrent use and works in
@@ -23,24 +21,42 @@ type Server struct {
 	script   func(Request) Fault
 	queue    []Fault
 	limits   [2]limiter
-	seq      int
-	history  []*Request
+	history  history
 	cohorts  map[string]*cohort
+	labels   map[string]bool // Those of all aliases.
 	later    later
 	violated []string
+	counters Counters
 }
 
 // New returns a Braze without cohorts.
 func New(o Options) *Server {
 	o.Partner = cmp.Or(o.Partner, "amplitude")
 	o.MaxBody = cmp.Or(o.MaxBody, 4<<20)
-	return &Server{
-		o: o, rng: rand.New(rand.NewPCG(o.Seed, 0)),
-		keys: [2]string{o.PartnerKey, o.APIKey}, cohorts: make(map[string]*cohort),
-		limits: [2]limiter{
-			{limit: cmp.Or(o.Limit, 250_000), per: cmp.Or(o.Per, time.Hour), dialect: o.Dialect},
-			{limit: cmp.Or(o.TrackLimit, 3_000), per: cmp.Or(o.TrackPer, 3*time.Second), dialect: o.Dialect},
-		},
+	if o.HistoryLimit > 0 {
+		o.OperationLimit = cmp.Or(o.OperationLimit, 1)
+	}
+	s := &Server{
+		o: o, rng: rand.New(rand.NewPCG(o.Seed, 0)), keys: [2]string{o.PartnerKey, o.APIKey},
+		history: history{limit: o.HistoryLimit},
+	}
+	s.Reset()
+	return s
+}
+
+// Reset forgets all cohorts, requests, operations, counters and violations,
+// and what the rate limits have counted. Keys and faults stay. What is in
+// flight meanwhile is answered and forgotten with the rest; the numbers of
+// requests go on.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cohorts, s.labels, s.later, s.violated = make(map[string]*cohort), make(map[string]bool), nil, nil
+	s.history.clear()
+	s.counters = Counters{Requests: make(map[string]map[int]int), InFlight: s.counters.InFlight}
+	s.limits = [2]limiter{
+		{limit: cmp.Or(s.o.Limit, 250_000), per: cmp.Or(s.o.Per, time.Hour), dialect: s.o.Dialect},
+		{limit: cmp.Or(s.o.TrackLimit, 3_000), per: cmp.Or(s.o.TrackPer, 3*time.Second), dialect: s.o.Dialect},
 	}
 }
 
@@ -51,92 +67,8 @@ func (s *Server) SetKeys(partnerKey, apiKey string) {
 	s.keys = [2]string{partnerKey, apiKey}
 }
 
-// Members returns who is in a cohort.
-func (s *Server) Members(id string) map[catalog.Identifier]bool {
-	return s.who(id, func(u *user) bool { return u.member })
-}
-
-// Accepted returns who is in a cohort by what was accepted, in that order,
-// whether or not it has been applied yet. It differs from Members for good
-// only when the attributes API was told two things about one identifier
-// within Options.ApplyWithin.
-func (s *Server) Accepted(id string) map[catalog.Identifier]bool {
-	return s.who(id, func(u *user) bool { return u.accepted })
-}
-
-func (s *Server) who(id string, is func(*user) bool) map[catalog.Identifier]bool {
-	s.lock()
-	defer s.mu.Unlock()
-	all := make(map[catalog.Identifier]bool)
-	if c := s.cohorts[id]; c != nil {
-		for identifier, u := range c.users {
-			if is(u) {
-				all[identifier] = true
-			}
-		}
-	}
-	return all
-}
-
-// Count returns how many are in a cohort.
-func (s *Server) Count(id string) int {
-	s.lock()
-	defer s.mu.Unlock()
-	if c := s.cohorts[id]; c != nil {
-		return c.members
-	}
-	return 0
-}
-
-// Name returns a cohort's name; empty when it has none.
-func (s *Server) Name(id string) string {
-	s.lock()
-	defer s.mu.Unlock()
-	if c := s.cohorts[id]; c != nil {
-		return c.name
-	}
-	return ""
-}
-
-// Cohorts returns the ids of all named cohorts and the names of all attributes
-// that were written, sorted.
-func (s *Server) Cohorts() []string {
-	s.lock()
-	defer s.mu.Unlock()
-	var ids []string
-	for id, c := range s.cohorts {
-		if c.named || c.attribute {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// History returns the requests in the order of their arrival, as far back as
-// Options.HistoryLimit.
-func (s *Server) History() []Request {
-	s.lock()
-	defer s.mu.Unlock()
-	all := make([]Request, len(s.history))
-	for i, r := range s.history {
-		all[i] = *r
-	}
-	return all
-}
-
-// Operations returns what was applied to one identifier, in order: all of it,
-// or with a bounded history only the last.
-func (s *Server) Operations(cohortID string, id catalog.Identifier) []Operation {
-	s.lock()
-	defer s.mu.Unlock()
-	if c := s.cohorts[cohortID]; c != nil && c.users[id] != nil {
-		return slices.Clone(c.users[id].applied)
-	}
-	return nil
-}
-
-// Violations returns what no client may ever do and one did.
+// Violations returns what no client may ever do and one did: all of it, or
+// with a bounded history the newest.
 func (s *Server) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,6 +76,10 @@ func (s *Server) Violations() []string {
 }
 
 func (s *Server) violation(r *Request, format string, args ...any) {
+	s.counters.Violations++
+	if limit := s.o.HistoryLimit; limit > 0 && len(s.violated) >= 2*limit {
+		s.violated = append(s.violated[:0], s.violated[len(s.violated)-limit:]...)
+	}
 	s.violated = append(s.violated, fmt.Sprintf("request %d at %s, cohort %q: ", r.Seq, r.ReceivedAt.Format(time.RFC3339Nano), r.Cohort)+
 		fmt.Sprintf(format, args...))
 }
@@ -153,14 +89,4 @@ func (s *Server) violation(r *Request, format string, args ...any) {
 func (s *Server) lock() {
 	s.mu.Lock()
 	s.settle(time.Now())
-}
-
-// record starts the history of a request.
-func (s *Server) record(r *Request) {
-	s.seq++
-	r.Seq, r.ReceivedAt = s.seq, time.Now()
-	s.history = append(s.history, r)
-	if limit := s.o.HistoryLimit; limit > 0 && len(s.history) > 2*limit {
-		s.history = slices.Clone(s.history[len(s.history)-limit:])
-	}
 }

@@ -102,7 +102,7 @@ func TestACohortInFlightIsLocked(t *testing.T) {
 		require.Equal(t, http.StatusLocked, res.StatusCode)
 		<-done
 		require.Len(t, server.Violations(), 1)
-		require.Equal(t, []string{"c"}, server.Cohorts())
+		require.Equal(t, []Cohort{{ID: "c", Name: "N"}}, server.Cohorts())
 	})
 }
 

@@ -1,11 +1,7 @@
 package brazetest
 
 import (
-	"encoding/json"
-	"maps"
 	"net/http"
-	"slices"
-	"unicode/utf8"
 
 	"cohortsync/internal/catalog"
 )
@@ -54,17 +50,10 @@ type trackItem struct {
 // readTrack decodes a request as far as it goes, and answers what cannot be
 // read.
 func (x *exchange) readTrack() *reply {
-	var body struct {
-		Attributes []map[string]json.RawMessage `json:"attributes"`
-		Events     []json.RawMessage            `json:"events"`
-		Purchases  []json.RawMessage            `json:"purchases"`
-	}
-	if err := json.Unmarshal(x.body, &body); err != nil {
-		return says(http.StatusBadRequest, textJSON)
-	}
-	x.track.objects = len(body.Attributes) + len(body.Events) + len(body.Purchases)
-	for _, fields := range body.Attributes {
-		x.readItem(fields)
+	if s, ok := newScanner(x.body); !ok || !x.scanTrack(s) {
+		if unread := x.decodeTrack(); unread != nil {
+			return unread
+		}
 	}
 	for i, op := range x.Ops {
 		if i == 0 {
@@ -76,62 +65,6 @@ func (x *exchange) readTrack() *reply {
 		}
 	}
 	return nil
-}
-
-// readItem reads an object: who it is about, and every attribute that is true,
-// false or null. Attributes of other types are not kept.
-func (x *exchange) readItem(fields map[string]json.RawMessage) {
-	item := trackItem{from: len(x.Ops), existing: string(fields["_update_existing_only"]) == "true"}
-	item.identifier, item.err = identify(fields)
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		switch name {
-		case "external_id", "user_alias", "braze_id", "device_id", "email", "phone", "_update_existing_only":
-			continue
-		}
-		if utf8.RuneCountInString(name) > maxAttribute && item.err == "" {
-			item.err = textLongName
-		}
-		value := string(fields[name])
-		if item.identifier.Kind != 0 && (value == "true" || value == "false" || value == "null") {
-			x.Ops = append(x.Ops, Op{Identifier: item.identifier, Remove: value != "true", Cohort: name})
-		}
-	}
-	item.to = len(x.Ops)
-	x.track.items = append(x.track.items, item)
-}
-
-// identify returns whom an object is about, and what is wrong with that. It
-// has exactly one primary identifier, or an email address or phone number. Of
-// those and of Braze's own ids nobody is known here, so they have no kind.
-func identify(fields map[string]json.RawMessage) (id catalog.Identifier, wrong string) {
-	primaries := 0
-	if value, ok := fields["external_id"]; ok {
-		primaries++
-		id.Kind = catalog.ExternalID
-		if json.Unmarshal(value, &id.Value) != nil || id.Value == "" {
-			wrong = textIdentifier
-		} else if len(id.Value) > maxExternalID {
-			wrong = textLongID
-		}
-	}
-	if value, ok := fields["user_alias"]; ok {
-		primaries++
-		var a alias
-		if json.Unmarshal(value, &a) != nil || a.Name == "" || a.Label == "" {
-			wrong = textIdentifier
-		}
-		id = catalog.Identifier{Kind: catalog.UserAlias, Value: a.Name, Label: a.Label}
-	}
-	if _, ok := fields["braze_id"]; ok {
-		primaries++
-	}
-	_, email := fields["email"]
-	_, phone := fields["phone"]
-	_, device := fields["device_id"]
-	if primaries > 1 || device || primaries == 0 && !email && !phone {
-		wrong = textIdentifier
-	}
-	return id, wrong
 }
 
 // blame marks the operations of the items that Braze refuses. It comes before
@@ -150,7 +83,7 @@ func (x *exchange) blame() {
 
 // auditTrack notes what a client of the attributes API must never do.
 func (x *exchange) auditTrack() {
-	s, r := x.server, &x.Request
+	s, r := x.server, x.Request
 	if x.track.objects > maxObjects {
 		s.violation(r, "%d objects", x.track.objects)
 	}

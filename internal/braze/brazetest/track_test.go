@@ -75,7 +75,7 @@ func TestAttributesAreKeptAsCohortsAre(t *testing.T) {
 	_, _ = told(t, server, attributes(object("u1", `"a":false`), object("u2", `"a":null`)))
 	require.Equal(t, map[catalog.Identifier]bool{named: true}, server.Members("a"))
 	require.Equal(t, 1, server.Count("a"))
-	require.Equal(t, []string{"a", "b"}, server.Cohorts())
+	require.Equal(t, []Cohort{{ID: "a", Attribute: true, Members: 1}, {ID: "b", Attribute: true}}, server.Cohorts())
 	ops := server.Operations("a", external("u1"))
 	require.Len(t, ops, 2)
 	require.Equal(t, [2]bool{false, true}, [2]bool{ops[0].Remove, ops[1].Remove})
