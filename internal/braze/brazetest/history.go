@@ -110,6 +110,7 @@ func (s *Server) record(r *Request) {
 // operations as many as it may. Those it keeps are copies, for the request's
 // own share the memory of its whole body.
 func (s *Server) close(r *Request) {
+	r.Over = true
 	s.counters.InFlight--
 	endpoint := r.endpoint()
 	if s.counters.Requests[endpoint] == nil {

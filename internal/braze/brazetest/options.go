@@ -88,7 +88,9 @@ type Request struct {
 	ReceivedAt time.Time
 	// AnsweredAt is zero while there is no answer and when there never was.
 	AnsweredAt time.Time
-	Path       string
+	// Over says that the request is answered, or that no answer will come.
+	Over bool
+	Path string
 	// Track says that the request came by the attributes API.
 	Track bool
 	// Cohort is the cohort's id, or the attribute's name when the request is
