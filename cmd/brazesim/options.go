@@ -13,7 +13,7 @@ const (
 	// opsKept and operationsKept bound what is remembered of each request and
 	// of each identifier in a cohort.
 	opsKept        = 20
-	operationsKept = 10
+	operationsKept = 8
 	// unlimited is what the simulated Braze takes for a limit of 0.
 	unlimited = -1
 )
