@@ -106,6 +106,9 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 		s.close(x.Request)
 		s.mu.Unlock()
 	}
+	if answer.status == http.StatusTooManyRequests {
+		header = nil // A 429 says by itself what there is to say of the limit.
+	}
 	return reply{answer.status, merge(header, answer.header), answer.body}, kind
 }
 

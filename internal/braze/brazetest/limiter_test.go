@@ -2,7 +2,9 @@ package brazetest
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,5 +71,33 @@ func TestTheRateLimitSpeaksBothDialects(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, http.StatusCreated, res.StatusCode, "the hour is full")
 		})
+	}
+}
+
+func TestA429ByChanceSpeaksTheDialectToo(t *testing.T) {
+	t.Parallel()
+	for dialect, want := range map[Dialect][]string{
+		EpochReset: {"X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset"}, DeltaReset: {"X-Ratelimit-Retry-After"},
+	} {
+		server := New(Options{APIKey: "s", Dialect: dialect})
+		server.SetFaults(Faults{Limited: 1})
+		res, _, err := track(t.Context(), t, server.Transport(), "http://braze", attributes(object("u", `"a":true`)))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusTooManyRequests, res.StatusCode)
+		require.Equal(t, want, slices.Sorted(maps.Keys(res.Header)))
+		if dialect == EpochReset {
+			require.Equal(t, "0", res.Header.Get("X-Ratelimit-Remaining"))
+		}
+	}
+}
+
+func TestWithoutALimitThereAreNoHeaders(t *testing.T) {
+	t.Parallel()
+	server := New(Options{APIKey: "s", TrackLimit: -1})
+	for range 3001 {
+		res, _, err := track(t.Context(), t, server.Transport(), "http://braze", attributes(object("u", `"a":true`)))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusCreated, res.StatusCode)
+		require.Empty(t, res.Header)
 	}
 }
