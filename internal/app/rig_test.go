@@ -40,6 +40,8 @@ const (
 // most tests.
 type target struct {
 	name, endpoint, apiKey string
+	// api is cohorts unless it says otherwise.
+	api string
 	// cohorts are the syncs; none takes every cohort.
 	cohorts []string
 	// more is further lines of the target.
@@ -78,19 +80,23 @@ targets:
 		if key == "" {
 			key = "${env:API_KEY}"
 		}
+		api := "api: cohorts\n    partner_api_key: ${env:PARTNER_KEY}"
+		devices := "\n      - {from: device_id, to: device_id}"
+		if target.api != "" {
+			api, devices = "api: "+target.api, ""
+		}
 		fmt.Fprintf(&b, `
   - name: %s
     endpoint: %s
     allow_any_endpoint: true
-    partner_api_key: ${env:PARTNER_KEY}
+    %s
     api_key: %s
     request_timeout: 1500ms
     identifiers:
-      - {from: user_id, to: external_id}
-      - {from: device_id, to: device_id}
+      - {from: user_id, to: external_id}%s
       - {from: user_properties.crm_id, to: user_alias, label: crm}
 %s
-`, target.name, target.endpoint, key, target.more)
+`, target.name, target.endpoint, api, key, devices, target.more)
 	}
 	b.WriteString("syncs:\n")
 	for _, target := range s.targets {
