@@ -24,7 +24,7 @@ func (t *Target) audit() error {
 }
 
 func (g *generation) audit() error {
-	pending, used := 0, int64(len(g.feeds)*g.memory.fetch)+int64(g.cooling.length())*coolingCost
+	pending, used := 0, g.memory.reserved+int64(g.cooling.length())*coolingCost
 	entries := make(map[*cohort][]*entry)
 	for r := ref(1); r < g.store.unused; r++ {
 		if e := g.store.at(r); e.length > 0 {

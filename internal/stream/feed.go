@@ -55,6 +55,7 @@ func newFeed(g *generation, partition int, s start) *feed {
 
 // read fetches and keeps changes until ctx ends.
 func (f *feed) read(ctx, sending context.Context) {
+	f.beat = f.g.t.loop(fmt.Sprintf("read %d of", f.partition))
 	defer f.beat.done()
 	defer func() {
 		if err := f.cursor.Close(); err != nil {
@@ -109,7 +110,10 @@ func (f *feed) realign(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking for the bounds of the log: %w", err)
 	}
-	b := bounds[f.partition]
+	b, ok := bounds[f.partition]
+	if !ok {
+		return errors.New("asking for the bounds of the log: no answer")
+	}
 	moved := f.g.t.clamp(f.partition, f.offset, b)
 	f.g.t.mu.Lock()
 	defer f.g.t.mu.Unlock()

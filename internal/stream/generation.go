@@ -14,9 +14,11 @@ import (
 // unless they say otherwise.
 type generation struct {
 	t *Target
-	// gen, kick and sends are safe without the mutex.
+	// gen, kick, turn and sends are safe without the mutex. turn holds a token
+	// while a commit is under way: there is one at a time.
 	gen   Generation
 	kick  chan struct{}
+	turn  chan struct{}
 	sends sync.WaitGroup
 
 	feeds    map[int]*feed
@@ -52,6 +54,7 @@ func (t *Target) serve(ctx context.Context, gen Generation) {
 		t:        t,
 		gen:      gen,
 		kick:     make(chan struct{}, 1),
+		turn:     make(chan struct{}, 1),
 		feeds:    make(map[int]*feed),
 		schedule: newSchedule(t.Options.Target.MaxBatch),
 		turns:    make(map[string]*turn),
@@ -63,9 +66,7 @@ func (t *Target) serve(ctx context.Context, gen Generation) {
 	g.quietUntil = t.clock(t.Now()) + g.cooling.guard
 	t.enter(g)
 	defer t.leave(g)
-	if g.begin(ctx, owned) {
-		g.run(ctx)
-	}
+	g.run(ctx, owned)
 }
 
 func (t *Target) enter(g *generation) {
@@ -93,68 +94,14 @@ func (t *Target) leave(g *generation) {
 	}
 }
 
-// begin resolves where to start and commits it, until that works or the
-// generation has ended. Committing what it starts from gives the generation
-// its lease, and keeps a start at "latest" from moving with every restart.
-func (g *generation) begin(ctx context.Context, owned []Assignment) bool {
-	if len(owned) == 0 {
-		return true
-	}
-	loop := g.t.loop("begin")
-	defer loop.done()
-	retry := g.t.NewBackOff()
-	for ctx.Err() == nil {
-		loop.beat()
-		err := g.tryBegin(ctx, owned)
-		if err == nil {
-			break
-		}
-		if ctx.Err() == nil {
-			g.t.log.Warn("cannot start reading yet; trying again", "error", err)
-		}
-		pause(ctx, min(retry.NextBackOff(), BeatEvery))
-	}
-	return ctx.Err() == nil
-}
-
-func (g *generation) tryBegin(ctx context.Context, owned []Assignment) error {
-	starts, err := g.starts(ctx, owned)
-	if err != nil {
-		return fmt.Errorf("resolving the offsets to start from: %w", err)
-	}
-	offsets := make(map[int]int64, len(starts))
-	for partition, s := range starts {
-		offsets[partition] = s.offset
-	}
-	sent := g.t.Now()
-	g.t.metrics.commits.Inc()
-	if err := g.gen.Commit(ctx, offsets); err != nil {
-		g.t.metrics.commitFailures.Inc()
-		return fmt.Errorf("committing the offsets to start from: %w", err)
-	}
-	g.t.mu.Lock()
-	defer g.t.mu.Unlock()
-	g.lease.renew(sent)
-	g.memory.reserve(len(starts))
-	for partition, s := range starts {
-		f := newFeed(g, partition, s)
-		f.committed = s.offset
-		g.feeds[partition] = f
-	}
-	return nil
-}
-
 // run reads and sends until the generation ends, and then drains.
-func (g *generation) run(ctx context.Context) {
+func (g *generation) run(ctx context.Context, owned []Assignment) {
 	// A request in flight outlives the generation's end, but not the drain.
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopSending()
 
 	var loops sync.WaitGroup
-	for _, f := range g.feeds {
-		f.beat = g.t.loop(fmt.Sprintf("read %d of", f.partition))
-		loops.Go(func() { f.read(ctx, sending) })
-	}
+	loops.Go(func() { g.begin(ctx, owned, func(f *feed) { loops.Go(func() { f.read(ctx, sending) }) }) })
 	loops.Go(func() { g.dispatch(ctx, sending) })
 	loops.Go(func() { g.keepCommitting(ctx) })
 	loops.Go(func() { g.watchBounds(ctx) })
@@ -174,9 +121,6 @@ func (g *generation) run(ctx context.Context) {
 }
 
 func (g *generation) lastCommit(ctx context.Context, began time.Time) {
-	if len(g.feeds) == 0 {
-		return
-	}
 	left := g.t.Timing.DrainTimeout - g.t.Now().Sub(began)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
@@ -201,9 +145,6 @@ func (g *generation) keepCommitting(ctx context.Context) {
 		case <-ticker.C:
 		}
 		g.expire()
-		if len(g.feeds) == 0 {
-			continue
-		}
 		err := g.commit(ctx)
 		if ctx.Err() != nil {
 			return
@@ -223,7 +164,7 @@ func (g *generation) tellCommit(err error) {
 	g.t.log.Info("commits work again")
 }
 
-// commit commits the first unsettled offset of every feed.
+// commit commits the first unsettled offset of every feed, if there is one.
 func (g *generation) commit(ctx context.Context) error {
 	g.t.mu.Lock()
 	offsets := make(map[int]int64, len(g.feeds))
@@ -231,21 +172,36 @@ func (g *generation) commit(ctx context.Context) error {
 		offsets[partition] = f.tracker.unsettled()
 	}
 	g.t.mu.Unlock()
+	if len(offsets) == 0 {
+		return nil
+	}
+	return g.commitAll(ctx, offsets, func() {
+		for partition, offset := range offsets {
+			g.feeds[partition].committed = offset
+		}
+	})
+}
 
+// commitAll commits offsets, renews the lease when the broker has accepted
+// them, and then calls accepted with the mutex held.
+func (g *generation) commitAll(ctx context.Context, offsets map[int]int64, accepted func()) error {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("committing offsets: %w", ctx.Err())
+	}
 	sent := g.t.Now()
 	g.t.metrics.commits.Inc()
 	if err := g.gen.Commit(ctx, maps.Clone(offsets)); err != nil {
 		g.t.metrics.commitFailures.Inc()
 		return fmt.Errorf("committing offsets: %w", err)
 	}
-
 	g.t.mu.Lock()
 	defer g.t.mu.Unlock()
 	lapsed := !g.lease.valid(g.t.Now())
 	g.lease.renew(sent)
-	for partition, offset := range offsets {
-		g.feeds[partition].committed = offset
-	}
+	accepted()
 	if lapsed {
 		g.wake()
 	}
@@ -255,16 +211,20 @@ func (g *generation) commit(ctx context.Context) error {
 // watchBounds keeps the gauges of the log's bounds fresh, for nothing else
 // tells when retention comes close to what is not settled yet.
 func (g *generation) watchBounds(ctx context.Context) {
-	partitions := slices.Collect(maps.Keys(g.feeds))
-	for len(partitions) > 0 {
+	for {
 		pause(ctx, boundsEvery)
 		if ctx.Err() != nil {
 			return
 		}
+		g.t.mu.Lock()
+		partitions := slices.Collect(maps.Keys(g.feeds))
+		g.t.mu.Unlock()
+		if len(partitions) == 0 {
+			continue
+		}
 		bounds, err := g.t.Log.Bounds(ctx, partitions)
 		if err != nil {
 			g.t.log.Debug("asking for the bounds of the log", "error", err)
-			continue
 		}
 		g.t.mu.Lock()
 		for partition, b := range bounds {

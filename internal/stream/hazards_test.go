@@ -2,10 +2,12 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -294,6 +296,46 @@ func TestAWorkerWithoutPartitionsIsNotLocked(t *testing.T) {
 			t.Errorf("a day after Braze works again, a worker without partitions: %+v", s)
 		}
 		stop()
+	})
+}
+
+// offlineLog has one partition without a leader, for as long as away says.
+type offlineLog struct {
+	simLog
+	away *atomic.Bool
+}
+
+func (l offlineLog) Bounds(ctx context.Context, partitions []int) (map[int]Bounds, error) {
+	bounds, err := l.simLog.Bounds(ctx, partitions)
+	if _, asked := bounds[1]; asked && l.away.Load() {
+		delete(bounds, 1)
+		err = errors.New("partition 1: leader not available")
+	}
+	return bounds, err
+}
+
+func TestAPartitionWithoutALeaderDoesNotHoldUpTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var away atomic.Bool
+		away.Store(true)
+		r := newRig(t, func(o *Options) { o.Log = offlineLog{o.Log.(simLog), &away} })
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		r.produce(1, "c2", true, time.Now(), "u2")
+		time.Sleep(time.Hour)
+		if sent := r.braze.sent(); len(sent) != 1 || users(sent[0].Batch) != "+u1" {
+			t.Errorf("sent %+v", sent)
+		}
+		if n := strings.Count(r.logs.String(), "cannot start reading all partitions"); n != 1 {
+			t.Errorf("told %d times", n)
+		}
+		r.audit()
+		away.Store(false)
+		r.settled()
+		if n := len(r.braze.sent()); n != 2 {
+			t.Errorf("%d batches once the leader is back", n)
+		}
 	})
 }
 

@@ -53,7 +53,8 @@ var ErrLetterTooLarge = errors.New("the broker refuses the letter as too large")
 
 // Log reads the topic. It is safe for use by several goroutines.
 type Log interface {
-	// Bounds returns the bounds of the given partitions.
+	// Bounds returns the bounds of the given partitions; those that cannot be
+	// had, for their leader is missing, are missing too, and told by the error.
 	Bounds(ctx context.Context, partitions []int) (map[int]Bounds, error)
 	// OffsetsAt returns the first offset at or after t of each partition; the
 	// partition's Next when it has no such record.

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -18,17 +20,17 @@ type log Broker
 func (l *log) Bounds(ctx context.Context, partitions []int) (map[int]stream.Bounds, error) {
 	first, err := l.offsets(ctx, partitions, kafka.FirstOffset)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the first offsets: %w", err)
+		err = fmt.Errorf("asking for the first offsets: %w", err)
 	}
-	last, err := l.offsets(ctx, partitions, kafka.LastOffset)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the next offsets: %w", err)
+	last, lastErr := l.offsets(ctx, slices.Collect(maps.Keys(first)), kafka.LastOffset)
+	if lastErr != nil {
+		err = errors.Join(err, fmt.Errorf("asking for the next offsets: %w", lastErr))
 	}
-	bounds := make(map[int]stream.Bounds, len(partitions))
-	for _, p := range partitions {
-		bounds[p] = stream.Bounds{First: first[p], Next: last[p]}
+	bounds := make(map[int]stream.Bounds, len(last))
+	for p, next := range last {
+		bounds[p] = stream.Bounds{First: first[p], Next: next}
 	}
-	return bounds, nil
+	return bounds, err
 }
 
 func (l *log) OffsetsAt(ctx context.Context, partitions []int, t time.Time) (map[int]int64, error) {
@@ -55,14 +57,18 @@ func (l *log) OffsetsAt(ctx context.Context, partitions []int, t time.Time) (map
 	return offsets, nil
 }
 
-// offsets asks for one offset of each partition. It does not go through
+// offsets asks for one offset of each partition, and returns those that it gets;
+// the error tells of the others. A partition without a leader is left out of the
+// request, which kafka-go would not send for it. It does not go through
 // Client.ListOffsets, which says 0 for a partition that the answer lacks.
 func (l *log) offsets(ctx context.Context, partitions []int, timestamp int64) (map[int]int64, error) {
-	if len(partitions) == 0 {
-		return map[int]int64{}, nil
+	offsets := make(map[int]int64, len(partitions))
+	led, missing := l.led(ctx, partitions)
+	if len(led) == 0 {
+		return offsets, missing
 	}
-	wanted := make([]listoffsets.RequestPartition, len(partitions))
-	for i, p := range partitions {
+	wanted := make([]listoffsets.RequestPartition, len(led))
+	for i, p := range led {
 		wanted[i] = listoffsets.RequestPartition{Partition: int32(p), CurrentLeaderEpoch: -1, Timestamp: timestamp}
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.opt.NetworkTimeout)
@@ -72,23 +78,47 @@ func (l *log) offsets(ctx context.Context, partitions []int, timestamp int64) (m
 		Topics:    []listoffsets.RequestTopic{{Topic: l.opt.Topic, Partitions: wanted}},
 	})
 	if err != nil {
-		return nil, err
+		return offsets, errors.Join(missing, err)
 	}
-	offsets := make(map[int]int64, len(partitions))
 	for _, t := range answer.(*listoffsets.Response).Topics {
 		for _, p := range t.Partitions {
 			if p.ErrorCode != 0 {
-				return nil, fmt.Errorf("partition %d: %w", p.Partition, kafka.Error(p.ErrorCode))
+				missing = errors.Join(missing, fmt.Errorf("partition %d: %w", p.Partition, kafka.Error(p.ErrorCode)))
+				continue
 			}
 			offsets[int(p.Partition)] = p.Offset
 		}
 	}
-	for _, p := range partitions {
-		if _, ok := offsets[p]; !ok {
-			return nil, fmt.Errorf("partition %d: the answer does not name it", p)
+	for _, p := range led {
+		if _, ok := offsets[p]; !ok && missing == nil {
+			missing = fmt.Errorf("partition %d: the answer does not name it", p)
 		}
 	}
-	return offsets, nil
+	return offsets, missing
+}
+
+// led returns the partitions that have a leader.
+func (l *log) led(ctx context.Context, partitions []int) (led []int, missing error) {
+	if len(partitions) == 0 {
+		return nil, nil
+	}
+	all, err := (*Broker)(l).partitions(ctx, l.opt.Topic)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		switch {
+		case !slices.Contains(partitions, p.ID):
+		case p.Leader.Host == "":
+			missing = errors.Join(missing, fmt.Errorf("partition %d: %w", p.ID, kafka.LeaderNotAvailable))
+		default:
+			led = append(led, p.ID)
+		}
+	}
+	if len(led) == 0 && missing == nil {
+		missing = fmt.Errorf("partitions %v: %w", partitions, kafka.UnknownTopicOrPartition)
+	}
+	return led, missing
 }
 
 func (l *log) Open(partition int) stream.Cursor {
