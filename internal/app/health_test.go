@@ -3,9 +3,13 @@ package app_test
 import (
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cohortsync/internal/app"
 	"cohortsync/internal/braze/brazetest"
@@ -106,4 +110,87 @@ func TestAStopIsCleanAndCommitsWhatWasDelivered(t *testing.T) {
 	info := cluster.GroupInfo(group)
 	require.NotNil(t, info)
 	require.Equal(t, "Empty", info.State, "it has left the group")
+}
+
+// The clock stands still once the broker is to go, and is then set: that the
+// broker has been away for a session timeout is nothing to wait for.
+func TestAWorkerIsReadyWithoutABrokerForASessionTimeout(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 1)
+	_, url := startBraze(t, brazetest.Options{})
+	var stopped atomic.Pointer[time.Time]
+	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
+		d.Now = func() time.Time {
+			if at := stopped.Load(); at != nil {
+				return *at
+			}
+			return time.Now()
+		}
+	})
+	w.awaitReady(t)
+
+	before := time.Now()
+	stopped.Store(&before)
+	cluster.Close()
+	eventually(t, func() bool { return w.ready(t).Targets[0].Kafka == "no broker" }, "the broker is missed")
+	after := time.Now()
+
+	const session = 6 * time.Second
+	still := before.Add(session) // The broker was missed later than that.
+	stopped.Store(&still)
+	r := w.ready(t)
+	require.Equal(t, http.StatusOK, r.code, r.text)
+	require.Equal(t, "no broker", r.Targets[0].Kafka)
+	require.NotEmpty(t, r.Targets[0].Error)
+
+	over := after.Add(session + 1)
+	stopped.Store(&over)
+	r = w.ready(t)
+	require.Equal(t, http.StatusServiceUnavailable, r.code)
+	require.Equal(t, []string{"Main: no broker for longer than the session timeout"}, r.Reasons)
+}
+
+// Were it otherwise, each deploy of one worker would make all others unready.
+func TestAWorkerStaysReadyWhileItsGroupRebalances(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 2)
+	braze, url := startBraze(t, brazetest.Options{})
+	w := startMain(t, cluster, target{endpoint: url})
+
+	// The first to join is the newcomer, the second is this worker, again.
+	held, letGo := holdJoin(t, cluster, 2)
+	newcomer := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+	<-held
+	for range 20 {
+		r := w.ready(t)
+		require.Equal(t, http.StatusOK, r.code, r.text)
+		require.Equal(t, "joining", r.Targets[0].Kafka)
+		require.Zero(t, r.Targets[0].Partitions)
+		require.Equal(t, http.StatusServiceUnavailable, newcomer.ready(t).code, "who has never joined is not ready")
+	}
+	letGo()
+
+	newcomer.awaitReady(t)
+	require.Equal(t, http.StatusOK, w.ready(t).code)
+	produce(t, connect(t, cluster), on(0, entered("c", "a")), on(1, entered("d", "b")))
+	awaitMembers(t, braze, "c", "a")
+	awaitMembers(t, braze, "d", "b")
+}
+
+// holdJoin makes the broker sit on the n-th request to join from now on, until
+// it is let go, at the end of the test at the latest. held says that it has
+// come.
+func holdJoin(t *testing.T, cluster *kfake.Cluster, n int64) (held <-chan struct{}, letGo func()) {
+	t.Helper()
+	came, free := make(chan struct{}), make(chan struct{})
+	letGo = sync.OnceFunc(func() { close(free) })
+	var joins atomic.Int64
+	cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if joins.Add(1) == n {
+			cluster.SleepControl(func() { close(came); <-free })
+		}
+		return nil, nil, false
+	})
+	t.Cleanup(letGo)
+	return came, letGo
 }
