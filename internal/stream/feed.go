@@ -114,6 +114,9 @@ func (f *feed) realign(ctx context.Context) error {
 	if !ok {
 		return errors.New("asking for the bounds of the log: no answer")
 	}
+	if f.offset >= b.First && f.offset <= b.Next {
+		return errors.New("the broker refuses an offset that its log should have")
+	}
 	moved := f.g.t.clamp(f.partition, f.offset, b)
 	f.g.t.mu.Lock()
 	defer f.g.t.mu.Unlock()

@@ -43,7 +43,8 @@ type simKafkaFaults struct {
 
 type simPartition struct {
 	records []Record
-	next    int64
+	// The log holds the offsets in [first, next).
+	first, next int64
 }
 
 var errSim = errors.New("simulated fault")
@@ -84,6 +85,22 @@ func (k *simKafka) append(partition int, r Record) int64 {
 	close(k.appended)
 	k.appended = make(chan struct{})
 	return offset
+}
+
+// retain takes all records before an offset, as retention does.
+func (k *simKafka) retain(partition int, first int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p := &k.partitions[partition]
+	p.first = first
+	p.records = slices.DeleteFunc(p.records, func(r Record) bool { return r.Offset < first })
+}
+
+// remake empties a partition, as a topic does that is deleted and made anew.
+func (k *simKafka) remake(partition int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.partitions[partition] = simPartition{}
 }
 
 func (k *simKafka) setFaults(f simKafkaFaults) {
@@ -141,7 +158,7 @@ func (l simLog) Bounds(ctx context.Context, partitions []int) (map[int]Bounds, e
 	}
 	bounds := make(map[int]Bounds)
 	for _, p := range partitions {
-		bounds[p] = Bounds{Next: l.k.partitions[p].next}
+		bounds[p] = Bounds{First: l.k.partitions[p].first, Next: l.k.partitions[p].next}
 	}
 	return bounds, nil
 }
@@ -207,6 +224,9 @@ func (k *simKafka) fetch(partition int, offset int64) (Fetched, error) {
 		return Fetched{}, errSim
 	}
 	p := &k.partitions[partition]
+	if offset < p.first || offset > p.next {
+		return Fetched{}, fmt.Errorf("%w: %d is not in [%d, %d]", ErrOffsetOutOfRange, offset, p.first, p.next)
+	}
 	f := Fetched{Next: offset, HighWatermark: p.next}
 	at, _ := slices.BinarySearchFunc(p.records, offset, func(r Record, o int64) int { return int(r.Offset - o) })
 	end := min(len(p.records), at+1+k.rng.IntN(8))
