@@ -22,8 +22,10 @@ type simKafka struct {
 	faults simKafkaFaults
 
 	partitions []simPartition
-	appended   chan struct{}
-	letters    []Letter
+	// dense leaves no gaps between the records.
+	dense    bool
+	appended chan struct{}
+	letters  []Letter
 
 	members    map[*simMember]bool
 	generation int
@@ -71,14 +73,14 @@ func (k *simKafka) append(partition int, r Record) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p := &k.partitions[partition]
-	if k.chance(.1) {
+	if !k.dense && k.chance(.1) {
 		p.next += 1 + k.rng.Int64N(3)
 	}
 	offset := p.next
 	r.Offset = offset
 	p.records = append(p.records, r)
 	p.next++
-	if k.chance(.1) {
+	if !k.dense && k.chance(.1) {
 		p.records = append(p.records, Record{Offset: p.next, Time: time.Now(), Control: true, Value: []byte{0, 0, 0, 0}})
 		p.next++
 	}
