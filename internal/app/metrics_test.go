@@ -128,6 +128,19 @@ func TestEveryMetricIsThereBeforeAnythingWasSent(t *testing.T) {
 	}
 }
 
+func TestTheVersionIsToldToPrometheusAndToBraze(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 1)
+	braze, url := startBraze(t, brazetest.Options{})
+	w := startMain(t, cluster, target{endpoint: url})
+	require.Equal(t, 1.0, w.gather(t)["build_info{version=test}"])
+	produce(t, connect(t, cluster), entered("c", "a"))
+	awaitMembers(t, braze, "c", "a")
+	for _, request := range braze.History() {
+		require.Equal(t, "partner-Cohortsync-Cohortsync/test", request.UserAgent)
+	}
+}
+
 var (
 	goldenLine = regexp.MustCompile(`(?m)^(\S+) (\S+) (\S*)$`)
 	pageRow    = regexp.MustCompile("(?m)^\\| `(cohortsync_\\w+)` \\| (\\w+) \\| ([^|]*) \\| ([^|]+) \\|$")

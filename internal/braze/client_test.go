@@ -371,6 +371,20 @@ func TestRequestsAreShapedAsBrazeWantsThem(t *testing.T) {
 		string(nameBody(keys, naming())))
 }
 
+// https://www.braze.com/docs/partners/isv_partners/api_partner
+func TestEveryRequestNamesThePartnerAndItsVersion(t *testing.T) {
+	t.Parallel()
+	server := newBraze(brazetest.Options{})
+	client := newTestCohorts(server.Transport())
+	require.NoError(t, client.Name(t.Context(), naming(), always))
+	require.NoError(t, client.Deliver(t.Context(), batchOf(1), always).Err)
+	history := server.History()
+	require.Len(t, history, 2)
+	for _, request := range history {
+		require.Equal(t, "partner-Cohortsync-Cohortsync/1.2.3", request.UserAgent)
+	}
+}
+
 func TestStringsSurviveTheirEncoding(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
