@@ -3,6 +3,7 @@ package brazetest
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +27,22 @@ const (
 // operations. Of a missing field Braze says the same as of an empty one.
 type cohortsRequest struct {
 	partnerKey, secret, createdAt string
-	// changes says that there are cohort_changes, be they empty.
+	// changes says that there are cohort_changes, be they empty, each of an array
+	// at least.
 	changes bool
 }
+
+// change is one object of the changes; an array that is not there is nil.
+type change struct {
+	UserIDs      []string `json:"user_ids"`
+	DeviceIDs    []string `json:"device_ids"`
+	Aliases      []alias  `json:"aliases"`
+	ShouldRemove bool     `json:"should_remove"`
+}
+
+// ofNobody says that the object has none of the arrays, of which Braze wants
+// at least one, be it empty.
+func (c change) ofNobody() bool { return c.UserIDs == nil && c.DeviceIDs == nil && c.Aliases == nil }
 
 type alias struct {
 	Name  string `json:"alias_name"`
@@ -77,11 +91,12 @@ func (x *exchange) scanCohorts(s *scanner) bool {
 
 // change reads an object of cohort_changes.
 func (s *scanner) change(r *Request) bool {
-	from, ok := len(r.Ops), s.open()
+	from, ok, arrays := len(r.Ops), s.open(), 0
 	ids := func(name string, kind catalog.Kind) {
 		if !ok || !s.key(name) {
 			return
 		}
+		arrays++
 		ok = s.list(func() bool {
 			value, ok := s.str()
 			r.Ops = append(r.Ops, Op{Identifier: catalog.Identifier{Kind: kind, Value: value}, Cohort: r.Cohort})
@@ -91,6 +106,7 @@ func (s *scanner) change(r *Request) bool {
 	ids("user_ids", catalog.ExternalID)
 	ids("device_ids", catalog.DeviceID)
 	if ok && s.key("aliases") {
+		arrays++
 		ok = s.list(func() bool {
 			id, ok := s.alias()
 			r.Ops = append(r.Ops, Op{Identifier: id, Cohort: r.Cohort})
@@ -104,23 +120,18 @@ func (s *scanner) change(r *Request) bool {
 			r.Ops[i].Remove = remove
 		}
 	}
-	return ok && s.shut()
+	return ok && arrays > 0 && s.shut()
 }
 
 // decodeCohorts reads any request of the cohorts API.
 func (x *exchange) decodeCohorts() *reply {
 	var body struct {
-		PartnerKey   string `json:"partner_api_key"`
-		ClientSecret string `json:"client_secret"`
-		CohortID     string `json:"cohort_id"`
-		Name         string `json:"name"`
-		CreatedAt    string `json:"created_at"`
-		Changes      *[]struct {
-			UserIDs      []string `json:"user_ids"`
-			DeviceIDs    []string `json:"device_ids"`
-			Aliases      []alias  `json:"aliases"`
-			ShouldRemove bool     `json:"should_remove"`
-		} `json:"cohort_changes"`
+		PartnerKey   string    `json:"partner_api_key"`
+		ClientSecret string    `json:"client_secret"`
+		CohortID     string    `json:"cohort_id"`
+		Name         string    `json:"name"`
+		CreatedAt    string    `json:"created_at"`
+		Changes      *[]change `json:"cohort_changes"`
 	}
 	if err := json.Unmarshal(x.body, &body); err != nil {
 		if strings.Contains(err.Error(), "cohort_changes") {
@@ -129,7 +140,7 @@ func (x *exchange) decodeCohorts() *reply {
 		return says(http.StatusBadRequest, textJSON)
 	}
 	x.Cohort, x.Name = body.CohortID, body.Name
-	x.cohorts = cohortsRequest{body.PartnerKey, body.ClientSecret, body.CreatedAt, body.Changes != nil}
+	x.cohorts = cohortsRequest{body.PartnerKey, body.ClientSecret, body.CreatedAt, body.Changes != nil && !slices.ContainsFunc(*body.Changes, change.ofNobody)}
 	if body.Changes == nil {
 		return nil
 	}
