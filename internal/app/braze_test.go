@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"cohortsync/internal/app"
 	"cohortsync/internal/braze/brazetest"
 )
 
@@ -87,6 +89,26 @@ func TestAnswersThatAreNotBrazesAreTriedAgain(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { require.Zero(t, elsewhere.Load(), "a redirect was followed") })
+}
+
+// With the greatest jitter the waits are their own bounds: they double up to a
+// minute, and there is no end to them. Each one who waits begins anew.
+func TestTargetsWaitWithFullJitterForEver(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 1)
+	_, url := startBraze(t, brazetest.Options{})
+	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
+		d.Random = func(n int64) int64 { return n - 1 }
+	})
+	for range 2 {
+		wait := w.Targets()[0].NewBackOff()
+		for _, seconds := range []float64{.5, 1, 2, 4, 8, 16, 32} {
+			require.Equal(t, seconds, wait.NextBackOff().Seconds())
+		}
+		for range 1_000 {
+			require.Equal(t, time.Minute, wait.NextBackOff())
+		}
+	}
 }
 
 func TestABrazeHostThatDoesNotResolveIsToldAndWaitedFor(t *testing.T) {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -98,6 +99,83 @@ func TestARecordFromTheFarFutureIsTakenAsOfNow(t *testing.T) {
 			if n := server.Count(id); n != 0 {
 				t.Errorf("a change from the far future won over a newer one in %s", id)
 			}
+		}
+	})
+}
+
+// Nobody is called at night for an outage that passes by itself: requests go on
+// for as long as it lasts, at random moments and few of them, and all that was
+// written meanwhile is there soon after.
+func TestBrazeMayBeDownForAnHour(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const outage, longest = time.Hour, time.Minute
+		r, server := newClientRig(t, brazetest.Options{})
+		stop := r.run()
+		defer stop()
+		members := map[catalog.Identifier]bool{}
+		change := func(cohort string, in bool, user string) (offset int64) {
+			members[catalog.Identifier{Kind: catalog.ExternalID, Value: cohort + user}] = in
+			return r.produce(int(cohort[1]-'1'), cohort, in, time.Now(), user)
+		}
+		change("c1", true, "u0")
+		r.settled()
+
+		down := time.Now()
+		server.SetFaults(brazetest.Faults{ServerError: .4, Reset: .5, Silent: 1})
+		firsts := map[int]int64{0: change("c1", true, "first"), 1: change("c2", true, "first")}
+		for i := range int(outage / time.Minute) {
+			change([]string{"c1", "c2"}[i%2], i%3 > 0, fmt.Sprint("u", i%20))
+			time.Sleep(time.Minute)
+			r.audit()
+		}
+		if got := r.kafka.committed(); !maps.Equal(got, firsts) {
+			t.Errorf("committed %v, not up to the first change that was not delivered: %v", got, firsts)
+		}
+		mended := time.Now()
+		var attempts []time.Time
+		for _, q := range server.History() {
+			if q.ReceivedAt.After(down) {
+				attempts = append(attempts, q.ReceivedAt)
+			}
+		}
+		server.SetFaults(brazetest.Faults{})
+		r.settled()
+		if took := time.Since(mended); took > 2*longest {
+			t.Errorf("all was delivered only %v after the outage", took)
+		}
+		got := map[catalog.Identifier]bool{}
+		for _, cohort := range []string{"c1", "c2"} {
+			for id := range server.Members(cohort) {
+				got[catalog.Identifier{Kind: id.Kind, Value: cohort + id.Value}] = true
+			}
+		}
+		maps.DeleteFunc(members, func(_ catalog.Identifier, in bool) bool { return !in })
+		if !maps.Equal(got, members) {
+			t.Errorf("the members are %v, want %v", got, members)
+		}
+		if f := r.funnel(); f.consumed != 63 || f.delivered+f.superseded != 63 || len(r.kafka.written()) > 0 {
+			t.Errorf("the funnel is %+v, with %d letters", f, len(r.kafka.written()))
+		}
+
+		// Each wait is uniform up to a minute, from the answer or its deadline.
+		var short, long int
+		for i, at := range append(attempts[1:], mended) {
+			gap := at.Sub(attempts[i])
+			if gap > longest+r.options.Target.RequestTimeout+time.Second {
+				t.Errorf("nothing was tried for %v, %v into the outage", gap, attempts[i].Sub(down))
+			}
+			if i > 20 && gap < longest/4 {
+				short++
+			}
+			if i > 20 && gap > longest/2 {
+				long++
+			}
+		}
+		if short < 5 || long < 5 || len(attempts) > 300 {
+			t.Errorf("of %d waits %d were short and %d long", len(attempts), short, long)
+		}
+		if v := server.Violations(); len(v) > 0 {
+			t.Error(v)
 		}
 	})
 }

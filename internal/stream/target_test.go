@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"cohortsync/internal/braze"
+	"cohortsync/internal/catalog"
 )
 
 func TestChangesArriveInOneBatchAfterTheLinger(t *testing.T) {
@@ -292,6 +294,45 @@ func TestOneCohortHasOneRequestInFlightAcrossPartitions(t *testing.T) {
 		}
 		if logs := r.logs.String(); strings.Count(logs, "in two partitions") != 1 {
 			t.Errorf("the split cohort was not told once:\n%s", logs)
+		}
+	})
+}
+
+// Namings and batches count alike: both are requests that Braze works on.
+func TestNoMoreRequestsThanMaxInFlightAreUnderWay(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const most, cohorts = 3, 10
+		r := newRig(t, func(o *Options) {
+			o.Target.MaxInFlight = most
+			o.Routes = catalog.NewRoutes("Rig", []catalog.Sync{{Name: "all", CohortID: catalog.Wildcard, Target: "Rig"}})
+		})
+		var flying, worst atomic.Int64
+		slowly := func() {
+			n := flying.Add(1)
+			worst.Store(max(worst.Load(), n))
+			time.Sleep(3 * time.Second)
+			flying.Add(-1)
+		}
+		r.braze.name = func(braze.Naming) error {
+			slowly()
+			return nil
+		}
+		r.braze.script(func(ctx context.Context, b braze.Batch) braze.Report {
+			slowly()
+			return blaming()(ctx, b)
+		})
+		stop := r.run()
+		defer stop()
+		began := time.Now()
+		for i := range cohorts {
+			r.produce(i%2, fmt.Sprint("c", i), true, began, "u")
+		}
+		r.settled()
+		if worst.Load() != most {
+			t.Errorf("%d requests were under way at once, want %d", worst.Load(), most)
+		}
+		if n := len(r.braze.sent()); n != cohorts {
+			t.Errorf("%d batches of %d cohorts", n, cohorts)
 		}
 	})
 }
