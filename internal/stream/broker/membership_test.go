@@ -279,6 +279,55 @@ func TestACommitEndsWithItsContext(t *testing.T) {
 	require.NoError(t, gen.Commit(t.Context(), map[int]int64{0: 2}), "the next one waits for it")
 }
 
+// kafka-go keeps no order between two commits, and the lower one would move the
+// group back: whoever gives up before it is its turn has sent nothing.
+func TestNoCommitIsSentWhileAnotherIsUnderWay(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 1)
+	w := startWorker(t, connect(t, cluster), group)
+	gen := w.owning(t, 1)
+	commits := observe(cluster, kmsg.OffsetCommit, nil)
+	held, letGo := holdNext(t, cluster, kmsg.OffsetCommit)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() { failed <- gen.Commit(ctx, map[int]int64{0: 1}) }()
+	receive(t, held)
+	cancel()
+	require.ErrorIs(t, receive(t, failed), context.Canceled)
+
+	for range 20 {
+		require.ErrorIs(t, gen.Commit(ctx, map[int]int64{0: 7}), context.Canceled)
+	}
+
+	letGo()
+	require.NoError(t, gen.Commit(t.Context(), map[int]int64{0: 2}), "it has its turn after the first")
+	w.quit(t) // All commits are over.
+	require.Equal(t, 2, commits.Hits())
+	require.Equal(t, int64(2), cluster.GroupInfo(group).Commits[topic][0].Offset)
+}
+
+func TestTheGroupIsKeptWithTheTimesThatWereGiven(t *testing.T) {
+	t.Parallel()
+	b, err := New(withDefaults("127.0.0.1:1", func(o *Options) {
+		o.SessionTimeout, o.RebalanceTimeout, o.HeartbeatInterval = 11*time.Second, 12*time.Second, 13*time.Second
+		o.JoinBackoff, o.NetworkTimeout = 14*time.Second, 15*time.Second
+	}))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+
+	config := b.Membership(group).config(newConnections(b.dial))
+
+	require.Equal(t, group, config.ID)
+	require.Equal(t, []string{topic}, config.Topics)
+	require.Equal(t, 11*time.Second, config.SessionTimeout)
+	require.Equal(t, 12*time.Second, config.RebalanceTimeout)
+	require.Equal(t, 13*time.Second, config.HeartbeatInterval)
+	require.Equal(t, 14*time.Second, config.JoinGroupBackoff)
+	require.Equal(t, 15*time.Second, config.Timeout)
+	require.Len(t, config.GroupBalancers, 1, "the members must agree on one")
+	require.False(t, config.WatchPartitionChanges, "without its topic, kafka-go's own watch makes thousands of generations a second")
+}
+
 func TestAFaultyOffsetFetchIsNotTakenForNoCommit(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*kmsg.OffsetFetchResponse){
