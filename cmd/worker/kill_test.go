@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,8 +31,9 @@ const refused = "bad-"
 // is over and the log is worked off, Braze's members are what the log says, and
 // exactly those that Braze refuses are dead letters.
 //
-// COHORTSYNC_KILL_SECONDS (30) says how long, COHORTSYNC_KILL_SEED repeats a
-// run as far as processes can be repeated.
+// COHORTSYNC_KILL_SECONDS (30) says how long at least: each harm is done once,
+// however slow the machine. COHORTSYNC_KILL_SEED repeats a run as far as
+// processes can be repeated.
 func TestKilledWorkersLoseNothing(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -56,13 +58,17 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 		w.start(t)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log := newModel(seed)
 	written := make(chan error, 1)
 	go func() { written <- log.write(ctx, client(t, kafka)) }()
-	nemesis(ctx, t, rand.New(rand.NewPCG(seed, 1)), kafka, workers)
+	done := nemesis(ctx, t, time.Duration(seconds)*time.Second, rand.New(rand.NewPCG(seed, 1)), kafka, workers)
+	cancel()
 	require.NoError(t, <-written)
+	for harm, times := range done {
+		require.Positive(t, times, "nobody has suffered harm %d (0 kill, 1 stop, 2 freeze)", harm)
+	}
 	t.Logf("%d records", log.records)
 
 	for _, w := range workers {
@@ -128,18 +134,25 @@ func misbehaving(t *testing.T, seed uint64) (*brazetest.Server, string) {
 	return server, url
 }
 
-// nemesis harms one worker after the other until ctx ends; then both run.
+// nemesis harms one worker after the other for as long as it is given, or until
+// each harm is done, should that take longer: patience longer at most. Then both
+// run. It returns how often each harm was done.
 //
 // It harms nobody who is just joining: kfake forgets to watch the session of a
 // member that is gone before its group has formed (it clears the wait for
 // members' syncs when the leader has synced), and leaves that member its
 // partitions for good. Apache Kafka counts its session from the answer to the
 // join.
-func nemesis(ctx context.Context, t *testing.T, rng *rand.Rand, kafka *kfake.Cluster, workers []*worker) {
+func nemesis(ctx context.Context, t *testing.T, given time.Duration, rng *rand.Rand, kafka *kfake.Cluster, workers []*worker) (done []int) {
 	t.Helper()
+	enough, cancelEnough := context.WithTimeout(ctx, given)
+	defer cancelEnough()
+	ctx, cancel := context.WithTimeout(ctx, given+patience)
+	defer cancel()
 	harms := []func(*worker){
 		func(w *worker) {
 			w.kill(t)
+			require.Equal(t, syscall.SIGKILL, w.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
 			rest(ctx, rng, time.Second)
 			w.start(t)
 		},
@@ -156,11 +169,12 @@ func nemesis(ctx context.Context, t *testing.T, rng *rand.Rand, kafka *kfake.Clu
 			w.signal(t, syscall.SIGCONT)
 		},
 	}
+	done = make([]int, len(harms))
 	// Each comes once before any comes again.
 	for round := rng.Perm(len(harms)); ; {
 		rest(ctx, rng, 3*time.Second)
 		if ctx.Err() != nil {
-			return
+			return done
 		}
 		if len(round) == 0 {
 			round = rng.Perm(len(harms))
@@ -170,12 +184,18 @@ func nemesis(ctx context.Context, t *testing.T, rng *rand.Rand, kafka *kfake.Clu
 				return info.State == "Stable" && len(info.Members) == len(workers)
 			})
 			if err != nil {
-				return
+				return done
 			}
 		}
 		who := rng.IntN(len(workers))
 		t.Logf("%s: worker %d suffers harm %d (0 kill, 1 stop, 2 freeze)", time.Now().Format(time.TimeOnly), who, round[0])
 		harms[round[0]](workers[who])
+		if ctx.Err() == nil { // It was not cut short.
+			done[round[0]]++
+		}
+		if !slices.Contains(done, 0) { // From here on the given time counts.
+			context.AfterFunc(enough, cancel)
+		}
 		round = round[1:]
 	}
 }
