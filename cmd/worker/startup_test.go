@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"cohortsync/internal/braze/brazetest"
@@ -80,6 +83,22 @@ func TestACompactedTopicEndsTheWorker(t *testing.T) {
 	require.Equal(t, exitFailed, w.wait(t))
 	require.Contains(t, w.printed(t), "compacted")
 	require.Contains(t, w.printed(t), "kafka.allow_compacted")
+}
+
+// It is found at the start, not when the first dead letter stops a partition.
+func TestADeadLetterTopicThatMayNotBeCreatedEndsTheWorker(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, kfake.SeedTopics(3, topic))
+	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	_, _, url := startBraze(t, brazetest.Options{})
+	w := newWorker(t, build(t), quick(kafka.ListenAddrs(), url).write(t))
+	w.start(t)
+	require.Equal(t, exitFailed, w.wait(t))
+	lines := strings.Split(strings.TrimSpace(w.printed(t)), "\n")
+	last := lines[len(lines)-1]
+	require.Contains(t, last, `creating the dead-letter topic "changes.dead-letter"`)
+	require.Contains(t, last, "kafka-topics.sh --bootstrap-server "+kafka.ListenAddrs()[0]+" --create --topic changes.dead-letter --partitions 3")
+	require.NotContains(t, w.printed(t), "panic")
 }
 
 // A worker is started before its broker and its topic, as in a deploy of all at
