@@ -1,12 +1,14 @@
 package app_test
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cohortsync/internal/braze/brazetest"
 	"cohortsync/internal/catalog"
@@ -93,6 +95,40 @@ func TestATargetInTroubleDelaysNoOther(t *testing.T) {
 			awaitCommitted(t, cluster, "cohortsync.troubled")
 			require.Zero(t, end(cluster, dead))
 		})
+	}
+}
+
+// Each target reads by itself and settles by itself, and a letter says whose it
+// is: a redrive of one target must not depend on what the other did.
+func TestARecordThatCannotBeDecodedIsALetterOfEachTarget(t *testing.T) {
+	t.Parallel()
+	cluster := startKafka(t, 2)
+	braze, url := startBraze(t, brazetest.Options{})
+	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{
+		{name: "One", endpoint: url, cohorts: []string{"c"}}, {name: "Two", endpoint: url, cohorts: []string{"d"}},
+	}})
+	w.awaitReady(t)
+	source := on(1, &kgo.Record{Key: []byte("k"), Value: []byte("not json")})
+	produce(t, connect(t, cluster), source, on(1, entered("c", "a")), on(1, entered("d", "b")))
+	awaitCommitted(t, cluster, "cohortsync.one")
+	awaitCommitted(t, cluster, "cohortsync.two")
+	awaitMembers(t, braze, "c", "a")
+	awaitMembers(t, braze, "d", "b")
+
+	var whose []string
+	for _, letter := range letters(t, cluster, 2) {
+		whose = append(whose, header(letter, "target"))
+		require.Equal(t, "not json", string(letter.Value))
+		require.Equal(t, "k", string(letter.Key))
+		require.Equal(t, "decode", header(letter, "stage"))
+		require.Equal(t, "not_json", header(letter, "reason"))
+		require.Equal(t, "1", header(letter, "partition"))
+		require.Equal(t, fmt.Sprint(source.Offset), header(letter, "offset"))
+	}
+	require.ElementsMatch(t, []string{"One", "Two"}, whose)
+	for _, name := range []string{"One", "Two"} {
+		require.Equal(t, 1.0, w.metric(t, "dead_letters_total", "target="+name, "stage=decode"))
+		require.Equal(t, 1.0, w.metric(t, "records_undecodable_total", "target="+name, "reason=not_json"))
 	}
 }
 
