@@ -47,6 +47,7 @@ func TestHealthIsLostWhileALoopIsStuck(t *testing.T) {
 		random := func(n int64) int64 { return n - 1 }
 		target, err := stream.NewTarget(stream.Options{
 			Target:     catalog.Target{Name: "US", Identifiers: []catalog.Rule{{From: "user_id", To: catalog.ExternalID}}, Send: catalog.SendAll},
+			Timing:     stream.Timing{CommitInterval: time.Second},
 			Routes:     catalog.NewRoutes("US", nil),
 			Membership: kafka, Log: kafka,
 			Throttle:   braze.NewThrottle(catalog.Limit{Requests: 1, Per: time.Second}, braze.ThrottleOptions{Now: time.Now, Rand: random}),
