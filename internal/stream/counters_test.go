@@ -70,7 +70,7 @@ func TestFailuresOfKafkaAreCounted(t *testing.T) {
 		r.braze.script(blaming("bad"))
 		stop := r.run()
 		defer stop()
-		time.Sleep(10*time.Second + time.Millisecond)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
 		none := map[string]float64{
 			"commits_total": 11, "commit_failures_total": 0, "fetch_failures_total": 0,
 			"dead_letter_failures_total": 0, "dead_letters_total{stage=decode}": 0, "dead_letters_total{stage=deliver}": 0,
