@@ -31,6 +31,11 @@ test: ## Run all tests with the race detector, in random order.
 sim: ## Run N simulated schedules of both APIs (N=10000); SEED=n repeats one that failed.
 	go test ./internal/stream -count=1 -timeout 0 -run '^TestSimulation$$' -rapid.checks=$$((($(N) + 39) / 40)) $(if $(SEED),-rapid.seed=$(SEED))
 
+.PHONY: bench
+bench: ## Measure the worker: processor time, throughput, memory, delay; one table.
+	@mkdir -p .cache
+	go run ./cmd/bench --json .cache/bench.json
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (10s).
 	.ci/fuzz $(FUZZTIME)

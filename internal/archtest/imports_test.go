@@ -28,6 +28,8 @@ func inner() map[string][]string {
 	return map[string][]string{
 		"cmd/worker":               {"internal/app", "internal/config"},
 		"cmd/demo":                 {anyone},
+		"cmd/loadgen":              {"internal/event"},
+		"cmd/bench":                {},
 		"cmd/brazesim":             {"internal/braze", "internal/braze/brazetest", "internal/catalog"},
 		"internal/app":             {"internal/config", "internal/stream", "internal/stream/broker", "internal/braze", "internal/mapping", "internal/event", "internal/catalog"},
 		"internal/config":          {"internal/catalog", "internal/event", "internal/mapping"},
@@ -60,13 +62,13 @@ type outer struct {
 }
 
 func outers() []outer {
-	knowNothingOfKafka := []string{"internal/stream/broker", "internal/app", "cmd/demo", "cmd/worker"}
+	knowNothingOfKafka := []string{"internal/stream/broker", "internal/app", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}
 	return []outer{
-		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo"}, why: "Kafka is spoken in internal/stream/broker"},
+		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo", "cmd/loadgen", "cmd/bench"}, why: "Kafka is spoken in internal/stream/broker, and by what makes load"},
 		{prefix: "github.com/segmentio/kafka-go", only: knowNothingOfKafka, forTests: true, why: "the packages below know nothing of Kafka, in their tests neither"},
-		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "internal/kafkatest"}, why: "the embedded broker is for tests and the demo"},
-		{prefix: "net/http", only: []string{"internal/app", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker"}, why: "stream and what is below it know nothing of HTTP"},
-		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim"}, forTests: true, why: "arguments are the commands' matter"},
+		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "internal/kafkatest"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
+		{prefix: "net/http", only: []string{"internal/app", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}, why: "stream and what is below it know nothing of HTTP"},
+		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim", "cmd/loadgen", "cmd/bench"}, forTests: true, why: "arguments are the commands' matter"},
 		{prefix: "github.com/goccy/go-yaml", only: []string{"internal/config"}, forTests: true, why: "the file is read in internal/config"},
 		{prefix: "github.com/stretchr/testify", only: []string{"internal/kafkatest"}, why: "it is for tests"},
 		{prefix: "pgregory.net/rapid", why: "it is for tests"},
