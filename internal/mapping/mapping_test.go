@@ -225,32 +225,3 @@ func TestDecodingAndMappingAllocateNothing(t *testing.T) {
 		}))
 	}
 }
-
-func BenchmarkMap(b *testing.B) {
-	m := newMapper(b, catalog.SendAll, byUser, byDevice, byCRM)
-	e, err := event.NewDecoder(m.Paths()).Decode(record(1), stamp)
-	require.NoError(b, err)
-	var keys []Key
-	b.ReportAllocs()
-	for b.Loop() {
-		keys = m.Map(&e.Users[0], keys[:0])
-	}
-}
-
-func BenchmarkDecodeAndMap500Users(b *testing.B) {
-	m := newMapper(b, catalog.SendAll, byUser, byDevice, byCRM)
-	d := event.NewDecoder(m.Paths())
-	value := record(500)
-	var keys []Key
-	b.SetBytes(int64(len(value)))
-	b.ReportAllocs()
-	for b.Loop() {
-		e, err := d.Decode(value, stamp)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for i := range e.Users {
-			keys = m.Map(&e.Users[i], keys[:0])
-		}
-	}
-}
