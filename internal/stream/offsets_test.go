@@ -70,11 +70,3 @@ func TestFirstUnsettledMatchesAPlainList(t *testing.T) {
 		})
 	})
 }
-
-func BenchmarkTrackAndSettle(b *testing.B) {
-	var tr tracker
-	b.ReportAllocs()
-	for i := range int64(b.N) {
-		tr.settle(tr.track(i, i))
-	}
-}
