@@ -31,7 +31,10 @@ func nameBody(k *credentials, n Naming) []byte {
 func membersBody(k *credentials, cohortID string, items []Item) []byte {
 	size := 512
 	for i := range items {
-		size += len(items[i].Identifier.Value) + len(items[i].Identifier.Label) + 40
+		size += len(items[i].Identifier.Value) + len(`"",`)
+		if label := items[i].Identifier.Label; label != "" {
+			size += len(label) + len(`{"alias_name":,"alias_label":""}`)
+		}
 	}
 	b := make([]byte, 0, size)
 	b = appendCredentials(b, k)
