@@ -107,7 +107,9 @@ func TestErrorsOfItemsAreTheirOwn(t *testing.T) {
 		"a string about the only one":      {1, 201, `{"message":"success","errors":["bad"]}`, []int{0}, 0, 1},
 		"no index about the only one":      {1, 201, `{"message":"success","errors":[{"type":"bad"}]}`, []int{0}, 0, 1},
 		"another array":                    {1, 201, `{"message":"success","errors":[{"type":"bad","input_array":"events","index":0}]}`, []int{0}, 0, 1},
+		"another array's index":            {3, 201, `{"message":"success","errors":[{"type":"bad","input_array":"events","index":0}]}`, []int{0, 1, 2}, 0, 5},
 		"an index past the end":            {1, 201, itemErrors("success", blacklisted, 7), []int{0}, 0, 1},
+		"an index just past the end":       {1, 201, itemErrors("success", blacklisted, 1), []int{0}, 0, 1},
 		"all of few":                       {3, 201, itemErrors("success", blacklisted, all(3)...), []int{0, 1, 2}, 0, 1},
 		"all of many":                      {10, 201, itemErrors("success", blacklisted, all(10)...), nil, Invalid, 1},
 		"none valid, few":                  {3, 400, itemErrors(noneValid, "'external_id' must be fewer than 988 bytes", all(3)...), []int{0, 1, 2}, 0, 1},
@@ -170,6 +172,18 @@ func TestErrorsWithoutAnIndexAreFoundByDividing(t *testing.T) {
 			require.Equal(t, Fault{Status: 201, Message: "it is bad"}, report.Faults[i])
 		}
 	})
+}
+
+// Braze took the request, whatever it says of some users.
+func TestUsersAtFaultDoNotSpeakAgainstBrazesHealth(t *testing.T) {
+	t.Parallel()
+	s := &tracker{answer: func([]string) (int, string) { return 201, itemErrors("success", blacklisted, 1) }}
+	var throttle *Throttle
+	client := newTestAttributes(s, func(o *Options) { throttle = o.Throttle })
+	for range 2 * breakerThreshold {
+		require.Len(t, client.Deliver(t.Context(), batchOf(3), always).Faults, 1)
+	}
+	require.False(t, throttle.State().BreakerOpen)
 }
 
 func TestABatchThatIsTooLargeIsHalved(t *testing.T) {

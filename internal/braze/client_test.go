@@ -76,6 +76,7 @@ func TestEveryAnswerHasItsClass(t *testing.T) {
 		{503, "", Unreachable},
 		{504, "", Unreachable},
 		{599, "", Unreachable},
+		{600, "", Unexpected},
 	} {
 		server := newBraze(brazetest.Options{})
 		client := newTestCohorts(server.Transport())
@@ -296,6 +297,48 @@ func TestAnAnswerThatIsCutOffTellsNothing(t *testing.T) {
 		require.NotContains(t, err.Error(), dataKey[:6])
 		require.ErrorContains(t, err, "cut off")
 	}
+}
+
+// What a message is cut to must not end in the beginning of a secret, in what is
+// left of a longer one, or in half a character.
+func TestAMessageIsRedactedWholeAndThenCut(t *testing.T) {
+	t.Parallel()
+	keys := &credentials{partner: "key-1", api: "key-1-and-more"}
+	require.Equal(t, "bad [redacted]!", keys.redact("bad key-1-and-more!"))
+	require.Equal(t, strings.Repeat("x", 297)+"[re", keys.redact(strings.Repeat("x", 297)+"key-1-and-more"))
+	require.Equal(t, "x"+strings.Repeat("é", 149), keys.redact("x"+strings.Repeat("é", 150)))
+}
+
+// It begins as a success does, but nobody knows how it ends.
+func TestAnAnswerThatGoesOnForTooLongIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	for length, want := range map[int]Class{maxAnswer: 0, maxAnswer + 1: Unexpected} {
+		server := newBraze(brazetest.Options{})
+		server.Queue(brazetest.Answer(http.StatusCreated, "{}"+strings.Repeat(" ", length-2)))
+		class, _ := ClassOf(newTestCohorts(server.Transport()).Name(t.Context(), naming(), always))
+		require.Equal(t, want, class, "%d bytes", length)
+	}
+}
+
+// Of the requests in flight with an old key, one may be refused after another
+// has had the new one read.
+func TestALateRefusalOfOldKeysLeavesTheNewOnes(t *testing.T) {
+	t.Parallel()
+	reads := 0
+	client := newTestCohorts(nil, func(o *Options) {
+		o.Credentials = func() (string, string, error) {
+			reads++
+			return partnerKey, dataKey, nil
+		}
+	}).client
+	old, err := client.load()
+	require.NoError(t, err)
+	for range 3 {
+		client.forget(old)
+		_, err = client.load()
+		require.NoError(t, err)
+	}
+	require.Equal(t, 2, reads)
 }
 
 func TestADeadHTTP2ConnectionIsFoundByPings(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/bits"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -148,4 +149,51 @@ func TestASearchThatIsCutShortBlamesNobodyWhileAllMayBeFailing(t *testing.T) {
 	require.ErrorIs(t, report.Err, down)
 	require.NotContains(t, report.Outcomes, AtFault)
 	require.Empty(t, report.Faults)
+}
+
+// The request without items costs one more: it is sent once at most, and only
+// when nothing has passed before the first item fails by itself.
+func TestTheRequestIsCheckedOnceAtMost(t *testing.T) {
+	t.Parallel()
+	bad := &rejected{fault: Fault{Status: http.StatusBadRequest}}
+	alone := func(at ...int) func(from, to int) error {
+		return func(from, to int) error {
+			if slices.ContainsFunc(at, func(i int) bool { return from <= i && i < to }) {
+				return bad
+			}
+			return nil
+		}
+	}
+	for name, c := range map[string]struct {
+		try    func(from, to int) error
+		checks int
+	}{
+		"the first ones fail":            {alone(0, 1, 2), 1},
+		"the last one fails":             {alone(7), 0},
+		"another one of the half passed": {alone(1), 0},
+		"others passed in part": {func(from, to int) error {
+			switch {
+			case from == 0 && to == 4:
+				return &partial{faults: map[int]Fault{0: bad.fault}, passed: true}
+			case from == 5:
+				return nil
+			}
+			return bad
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			checks := 0
+			report := divide(8, func(from, to int) error {
+				if from == to {
+					checks++
+					return nil
+				}
+				return c.try(from, to)
+			})
+			require.NoError(t, report.Err)
+			require.NotEmpty(t, report.Faults)
+			require.Equal(t, c.checks, checks)
+		})
+	}
 }

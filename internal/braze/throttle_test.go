@@ -99,6 +99,7 @@ func TestA429HoldsTheCredentialUntilTheReset(t *testing.T) {
 			{"a delta", headers("X-RateLimit-Reset", "50"), 50 * time.Second},
 			{"an epoch by a clock that differs", headers("X-RateLimit-Reset", "1800000060", "Date", time.Unix(1800000000, 0).UTC().Format(http.TimeFormat)), time.Minute},
 			{"too far ahead", headers("Retry-After", "999999999999"), time.Hour - maxJitter},
+			{"so far ahead that it would overflow", headers("Retry-After", "9223372037"), time.Hour - maxJitter},
 			{"the past", headers("X-RateLimit-Reset", strconv.FormatInt(now.Unix()-60, 10)), 1},
 			{"nothing", nil, 1},
 		} {
@@ -110,6 +111,29 @@ func TestA429HoldsTheCredentialUntilTheReset(t *testing.T) {
 			require.Equal(t, min(c.want, maxAsk), throttle.Take(), c.name)
 			require.False(t, throttle.State().BreakerOpen)
 		}
+	})
+}
+
+func TestAHoldIsNeverShortened(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := exactThrottle(hourly())
+		for _, reset := range []string{"60", "10"} {
+			answer := fails("c", Limited)
+			answer.Header = headers("Retry-After", reset)
+			throttle.Answer(answer)
+		}
+		require.Equal(t, time.Minute, time.Until(throttle.State().HeldUntil))
+	})
+}
+
+func TestTheConfiguredLimitHoldsThoughBrazeAllowsMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := exactThrottle(hourly())
+		throttle.Answer(Answer{CohortID: "c", Header: headers("X-RateLimit-Limit", "250000", "X-RateLimit-Remaining", "249999", "X-RateLimit-Reset", "1200")})
+		require.Equal(t, 10, taken(throttle, 100))
+		require.Equal(t, time.Second, throttle.Take())
 	})
 }
 
@@ -226,6 +250,59 @@ func TestAnOpenBreakerLetsOneProbeThroughAtATime(t *testing.T) {
 		require.False(t, throttle.State().BreakerOpen)
 		require.Equal(t, 8, taken(throttle, 10), "all but the probes")
 	})
+}
+
+// openedBreaker returns a throttle whose breaker five failures have opened, and
+// whose waits are as long as they may be.
+func openedBreaker() *Throttle {
+	throttle := NewThrottle(hourly(), ThrottleOptions{Now: time.Now, Rand: func(n int64) int64 { return n - 1 }})
+	newTestCohorts(nil, func(o *Options) { o.Throttle = throttle })
+	for range breakerThreshold {
+		throttle.Answer(fails("a", Unreachable))
+	}
+	return throttle
+}
+
+func TestRequestsFromBeforeTheBreakerOpenedDoNotKeepItOpenForLonger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := openedBreaker()
+		for range 64 { // All that were in flight.
+			throttle.Answer(fails("a", Unreachable))
+		}
+		require.Equal(t, backOffBase, throttle.Take())
+	})
+}
+
+func TestABreakerThatOpensAgainWaitsAsShortlyAsAtFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		throttle := openedBreaker()
+		time.Sleep(backOffBase)
+		require.Zero(t, throttle.Take())
+		throttle.Answer(fails("a", Unreachable))
+		require.Equal(t, 2*backOffBase, throttle.Take(), "a failed probe makes the wait grow")
+		time.Sleep(2 * backOffBase)
+		require.Zero(t, throttle.Take())
+		throttle.Answer(Answer{CohortID: "a"})
+		for range breakerThreshold {
+			throttle.Answer(fails("a", Unreachable))
+		}
+		require.Equal(t, backOffBase, throttle.Take())
+	})
+}
+
+func TestAnyAnswerToTheProbeClosesTheBreaker(t *testing.T) {
+	t.Parallel()
+	for _, class := range []Class{Limited, Busy, Refused, Invalid, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			throttle := openedBreaker()
+			time.Sleep(backOffBase)
+			require.Zero(t, throttle.Take())
+			throttle.Answer(fails("a", class))
+			require.False(t, throttle.State().BreakerOpen, "%v", class)
+		})
+	}
 }
 
 func TestBackOffWaitsWithFullJitterForEver(t *testing.T) {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -74,6 +75,7 @@ func TestMap(t *testing.T) {
 		"an object":                                {all, catalog.SendAll, `{"user_id":{"id":"u"}}`, []string{"skip not_a_string"}},
 		"empty":                                    {all, catalog.SendAll, `{"user_id":""}`, []string{"skip empty"}},
 		"white space":                              {all, catalog.SendAll, `{"user_id":" \n\u2003"}`, []string{"skip empty"}},
+		"spaces":                                   {all, catalog.SendAll, `{"user_id":"   "}`, []string{"skip empty"}},
 		"nothing is trimmed":                       {all, catalog.SendAll, `{"user_id":" u "}`, []string{"external_id  u "}},
 		"987 bytes":                                {all, catalog.SendAll, `{"user_id":"` + strings.Repeat("x", 987) + `"}`, []string{"external_id " + strings.Repeat("x", 987)}},
 		"988 bytes":                                {all, catalog.SendAll, `{"user_id":"` + strings.Repeat("x", 988) + `"}`, []string{"skip too_long"}},
@@ -152,6 +154,10 @@ func TestMapAppends(t *testing.T) {
 	keys := m.Map(&u, []Key{{Skip: SkipEmpty}})
 	require.Len(t, keys, 2)
 	require.Equal(t, SkipEmpty, keys[0].Skip)
+	own := bytes.Clone(keys[1].Bytes)
+	keys = m.Map(&u, []Key{{Bytes: own}})
+	require.Len(t, keys, 2)
+	require.Equal(t, own, keys[1].Bytes, "what another user has is this one's too")
 }
 
 func TestNewRefuses(t *testing.T) {
