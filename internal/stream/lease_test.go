@@ -3,6 +3,7 @@ package stream
 import (
 	"testing"
 	"time"
+	"unsafe"
 )
 
 func TestLease(t *testing.T) {
@@ -10,7 +11,7 @@ func TestLease(t *testing.T) {
 	timing := Timing{SessionTimeout: 30 * time.Second, RebalanceTimeout: 40 * time.Second, HeartbeatInterval: 3 * time.Second}
 	const request = 15 * time.Second // So the lease is 30 - 3 - 15 = 12 seconds.
 	base := time.Now()
-	wallOnly := func(d time.Duration) time.Time { return base.Round(0).Add(d) }
+	later := func(wall, monotonic time.Duration) time.Time { return movedClocks(t, base, wall, monotonic) }
 	tests := map[string]struct {
 		sent, now time.Time
 		want      bool
@@ -19,8 +20,10 @@ func TestLease(t *testing.T) {
 		"just after the sending": {base, base.Add(time.Millisecond), true},
 		"just before the end":    {base, base.Add(12*time.Second - 1), true},
 		"at the end":             {base, base.Add(12 * time.Second), false},
-		"the wall clock went on while the monotonic stood": {base, wallOnly(13 * time.Second), false},
-		"the wall clock went on a little":                  {base, wallOnly(11 * time.Second), true},
+		"the wall clock went on while the monotonic stood": {base, later(13*time.Second, 0), false},
+		"the wall clock went on a little":                  {base, later(11*time.Second, 0), true},
+		"the wall clock was set back":                      {base, later(-time.Hour, 13*time.Second), false},
+		"the wall clock was set back, but it is early":     {base, later(-time.Hour, 11*time.Second), true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -34,6 +37,20 @@ func TestLease(t *testing.T) {
 			}
 		})
 	}
+}
+
+// movedClocks returns a moment before which one clock has gone on by wall and the
+// other by monotonic: on a machine that slept, or whose clock has been set.
+// Package time offers no such thing, so this reaches into a Time, whose second
+// word is its monotonic reading, and checks what has come of that.
+func movedClocks(t *testing.T, from time.Time, wall, monotonic time.Duration) time.Time {
+	t.Helper()
+	to := from.Add(wall)
+	*(*time.Duration)(unsafe.Add(unsafe.Pointer(&to), unsafe.Sizeof(uint64(0)))) += monotonic - wall
+	if to.Sub(from) != monotonic || to.Round(0).Sub(from.Round(0)) != wall {
+		t.Fatalf("a Time has another layout by now: %v and %v have passed", to.Sub(from), to.Round(0).Sub(from.Round(0)))
+	}
+	return to
 }
 
 // A commit after a silence may have been accepted in the middle of a rebalance
@@ -51,6 +68,7 @@ func TestALeaseIsNotRenewedByTheFirstCommitAfterASilence(t *testing.T) {
 		"commits in time":                         {[]float64{1, 2, 10}, 21, true},
 		"one just too late":                       {[]float64{1, 10}, 14, false},
 		"and another within the heartbeat":        {[]float64{1, 20, 21, 22.9}, 23, false},
+		"and another at its end":                  {[]float64{1, 20, 21, 23}, 24, false},
 		"and another after it":                    {[]float64{1, 20, 21, 23.1}, 24, true},
 		"the first of a generation comes late":    {[]float64{9}, 10, false},
 		"the first of a generation comes in time": {[]float64{8.9}, 10, true},

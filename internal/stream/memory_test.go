@@ -68,3 +68,33 @@ func heapBytes() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// What an entry that rests takes of the budget is free again with its rest, and
+// so is the entry itself for the late memory to forget.
+func TestAFeedThatWaitsForRoomLooksAgainOnceAnEntryHasRested(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	g := &generation{t: r.target, schedule: newSchedule(3), store: newStore(), memory: newMemory(1 << 20), cooling: cooling{guard: 10}}
+	c := &cohort{}
+	g.store.join(c)
+	key := []byte("\x00u1")
+	ref := g.store.add(c, key, g.store.hash(key))
+	g.store.at(ref).land(1)
+	g.answered(ref, 1)
+	g.memory.waiting = 1
+	for _, moment := range []struct {
+		clock int64
+		looks bool
+	}{{10, false}, {11, true}} {
+		freed, looks := g.memory.freed, false
+		g.thaw(moment.clock)
+		select {
+		case <-freed:
+			looks = true
+		default:
+		}
+		if looks != moment.looks {
+			t.Errorf("at %d it looks again: %v", moment.clock, looks)
+		}
+	}
+}

@@ -26,6 +26,7 @@ func TestTheStoreIsAMap(t *testing.T) {
 		}
 		var l list
 		var order []ref
+		most := 0 // Entries at once, so far.
 		pick := rapid.IntRange(0, len(cohorts)-1)
 		bits := rapid.SampledFrom([]uint32{0, 3, 1<<32 - 1}).Draw(t, "bits of the hash")
 		hash := func(key []byte) uint32 { return s.hash(key) & bits }
@@ -43,6 +44,7 @@ func TestTheStoreIsAMap(t *testing.T) {
 				}
 				r = s.add(cohorts[i], key, hash(key))
 				model[i][string(key)] = r
+				most = max(most, len(order)+1)
 				if rapid.Bool().Draw(t, "in front") {
 					s.pushFront(&l, r)
 					order = slices.Insert(order, 0, r)
@@ -84,6 +86,9 @@ func TestTheStoreIsAMap(t *testing.T) {
 				if s.keys.used != keys || l.bytes != size || l.length != len(order) {
 					t.Fatalf("%d bytes of keys, %d in the list of %d; want %d, %d and %d", s.keys.used, l.bytes, l.length, keys, size, len(order))
 				}
+				if made := int(s.unused) - 1; made != most {
+					t.Fatalf("%d entries were made for %d at once", made, most)
+				}
 				var listed []ref
 				for r := l.front; r != 0; r = s.at(r).next {
 					listed = append(listed, r)
@@ -124,6 +129,27 @@ func TestKeysTakeLittleMoreThanWhatIsLeftOfThem(t *testing.T) {
 	for _, r := range kept {
 		if got := string(s.key(s.at(r))); got != want[r] {
 			t.Fatalf("a key has become %q, want %q", got, want[r])
+		}
+	}
+}
+
+// A chunk may be empty for a moment while it is being filled.
+func TestAChunkThatIsBeingFilledIsNotTakenForASpareOne(t *testing.T) {
+	t.Parallel()
+	s, c := newStore(), &cohort{}
+	s.join(c)
+	add := func(n int) ref {
+		key := fmt.Appendf(nil, "\x00%0980d", n)
+		return s.add(c, key, s.hash(key))
+	}
+	s.remove(add(0))
+	var all []ref
+	for n := range 3 * arenaChunk / 980 {
+		all = append(all, add(n))
+	}
+	for n, r := range all {
+		if got, want := string(s.key(s.at(r))), fmt.Sprintf("\x00%0980d", n); got != want {
+			t.Fatalf("key %d has become %q", n, got)
 		}
 	}
 }

@@ -159,6 +159,9 @@ func TestANamingRequestIsOfTheMomentItLeft(t *testing.T) {
 	if len(r.braze.named()) != 1 || r.braze.named()[0] != want {
 		t.Errorf("named %v, want %v", r.braze.named(), want)
 	}
+	if !c.needsNaming() {
+		t.Error("Braze is not told of the second name")
+	}
 }
 
 func TestAFailedBatchCoalescesWithWhatComesMeanwhile(t *testing.T) {

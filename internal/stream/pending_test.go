@@ -1,0 +1,33 @@
+package stream
+
+import "testing"
+
+// A user who changes while a request fails must not wait longer for that.
+func TestAChangeThatOvertakesAFailedOneHasItsAge(t *testing.T) {
+	t.Parallel()
+	c := cohortWithQueue("c1", 0)
+	var late list
+	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
+	c.put(r, &change{time: 1}, 10, &late)
+	items, _ := c.take(1)
+	c.put(r, &change{time: 2}, 50, &late)
+	e := c.store.at(r)
+	if overtaken := e.unsend(&items[0]); !overtaken || e.time != 2 || e.arrived != 10 {
+		t.Errorf("overtaken %v; the change of time %d waits since %d, want that of 2 since 10", overtaken, e.time, e.arrived)
+	}
+}
+
+// Its linger counts from when it came, not from the answer to the one before.
+func TestAChangeThatCameDuringARequestKeepsItsAge(t *testing.T) {
+	t.Parallel()
+	c := cohortWithQueue("c1", 0)
+	var late list
+	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
+	c.put(r, &change{time: 1}, 10, &late)
+	c.take(1)
+	c.put(r, &change{time: 2}, 50, &late)
+	e := c.store.at(r)
+	if e.land(90); !e.waiting || e.flying || e.arrived != 50 {
+		t.Errorf("waiting %v, flying %v, since %d", e.waiting, e.flying, e.arrived)
+	}
+}
