@@ -138,6 +138,11 @@ func TestTooManyUndecodableRecordsStopReadingButNotSending(t *testing.T) {
 		if f := r.funnel(); f.delivered == 0 {
 			t.Errorf("what had been read was not delivered: %+v", f)
 		}
+		r.rebalance() // The next generation reads on, and the minute has room again.
+		r.settled()
+		if s := r.target.Status(); len(s.Locked) != 0 || len(r.kafka.written()) != 3 {
+			t.Errorf("in the next generation the status is %+v after %d letters", s, len(r.kafka.written()))
+		}
 		stop()
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // TestTheBudgetCountsWhatTheHeapHolds compares what the budget counts for an
@@ -97,4 +98,36 @@ func TestAFeedThatWaitsForRoomLooksAgainOnceAnEntryHasRested(t *testing.T) {
 			t.Errorf("at %d it looks again: %v", moment.clock, looks)
 		}
 	}
+}
+
+func TestASettledChangeIsRememberedForTheWholeWindow(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const window = 10 * time.Minute
+		for name, tt := range map[string]struct {
+			window, after time.Duration
+			remembered    bool
+		}{
+			"within it":      {window, window - 1, true},
+			"at its end":     {window, window, true},
+			"past it":        {window, window + 1, false},
+			"without window": {0, 0, false},
+		} {
+			r := newRig(t, func(o *Options) { o.LateWindow = tt.window })
+			g := &generation{t: r.target, store: newStore(), memory: newMemory(1 << 20)}
+			c := &cohort{}
+			g.store.join(c)
+			key := []byte("\x00u1")
+			settled := g.store.add(c, key, g.store.hash(key))
+			g.memory.used += g.store.at(settled).cost()
+			g.store.at(settled).land(r.target.clock(time.Now()))
+			g.answered(settled, r.target.clock(time.Now()))
+			time.Sleep(tt.after)
+			if tt.window > 0 {
+				g.expire()
+			}
+			if remembered := g.late.length > 0; remembered != tt.remembered || remembered != (g.memory.used > 0) {
+				t.Errorf("%s: remembered %v in %d bytes", name, remembered, g.memory.used)
+			}
+		}
+	})
 }

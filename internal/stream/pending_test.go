@@ -31,3 +31,25 @@ func TestAChangeThatCameDuringARequestKeepsItsAge(t *testing.T) {
 		t.Errorf("waiting %v, flying %v, since %d", e.waiting, e.flying, e.arrived)
 	}
 }
+
+// A cohort is due by the age of the change in front.
+func TestAChangeThatMayBeSentAgainGoesInFrontOnlyOfNewerOnes(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		age   int64
+		front bool
+	}{"older": {90, true}, "as old": {100, true}, "newer": {110, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cohortWithQueue("c1", 0, 100)
+			g := &generation{store: c.store}
+			r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
+			e := c.store.at(r)
+			e.waiting, e.arrived = true, tt.age
+			g.rested(r)
+			if front := c.queue.front == r; front != tt.front || c.queue.length != 2 {
+				t.Errorf("in front %v of %d", front, c.queue.length)
+			}
+		})
+	}
+}

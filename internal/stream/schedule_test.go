@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,5 +147,28 @@ func TestALargeCohortDoesNotStarveASmallOne(t *testing.T) {
 		c.sent = now
 		s.update(c, now)
 		now++
+	}
+}
+
+// The place of a cohort in the schedule counts from its last request.
+func TestALaunchPutsItsCohortBehindThoseThatWaitForLonger(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	g := &generation{t: r.target, schedule: newSchedule(2)}
+	large, small := cohortWithQueue("large", 0, 1, 1, 1, 1), cohortWithQueue("small", 0, 5)
+	for _, c := range []*cohort{large, small} {
+		c.turn.cohorts = []*cohort{c}
+		g.reschedule(c, 10)
+	}
+	var order []string
+	for i := range 3 {
+		c, _ := g.schedule.next(10)
+		f := g.launch(c, r.target.born.Add(time.Duration(9+i)))
+		f.cohort.turn.inFlight--
+		g.reschedule(f.cohort, 10)
+		order = append(order, c.id)
+	}
+	if got := strings.Join(order, " "); got != "large small large" {
+		t.Errorf("they left in the order %s", got)
 	}
 }

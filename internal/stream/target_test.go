@@ -62,6 +62,24 @@ func TestTheNewestChangeWins(t *testing.T) {
 	})
 }
 
+// The linger counts from the change that began to wait, not from the last one
+// that took its place.
+func TestAUserWhoChangesAllTheTimeIsSentAllTheSame(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		stop := r.run()
+		defer stop()
+		for i := range 40 {
+			r.produce(0, "c1", i%2 == 0, time.Now(), "u1")
+			time.Sleep(250 * time.Millisecond)
+		}
+		if n := len(r.braze.sent()); n < 7 || n > 10 {
+			t.Errorf("%d batches in ten seconds with a linger of one", n)
+		}
+		r.settled()
+	})
+}
+
 func TestALateChangeIsStaleOnlyWithinTheWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)
@@ -119,6 +137,25 @@ func TestARenamedCohortIsNamedAgain(t *testing.T) {
 		}
 		if got := strings.Join(names, ", "); got != "Name of c1, A new name" {
 			t.Errorf("named %s", got)
+		}
+	})
+}
+
+func TestACohortIsNotNamedBeforeItHasMembers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now())
+		r.settled()
+		time.Sleep(time.Minute)
+		if n := len(r.braze.named()); n != 0 {
+			t.Errorf("named %d times without a member", n)
+		}
+		r.produce(0, "c1", true, time.Now(), "u1")
+		r.settled()
+		if n := len(r.braze.named()); n != 1 {
+			t.Errorf("named %d times for its first member", n)
 		}
 	})
 }
