@@ -106,7 +106,7 @@ func judgeTrack(a *answer, keys *credentials, n int) error {
 	said, ok := readTracked(a.body)
 	switch {
 	case ok && a.status != http.StatusBadRequest && len(said.Errors) == 0 && said.fine():
-		return nil // Most answers: whoever looks closer takes longer than Braze's words are worth.
+		return nil // Most answers: there is nothing to put into words.
 	case !ok:
 		return &Error{Class: Unexpected, Status: a.status, Message: "an answer of another shape: " + keys.message(a)}
 	}

@@ -40,12 +40,12 @@ type delays struct {
 }
 
 // observe counts n changes that took that long.
-func (d *delays) observe(seconds float64, n uint64) {
+func (d *delays) observe(seconds float64, n uint64, edges *[classicEdges]float64) {
 	d.count += n
 	seconds = max(seconds, 0)
 	d.sum += seconds * float64(n)
-	for i, edge := range delayEdges() {
-		if seconds <= edge {
+	for i := range edges {
+		if seconds <= edges[i] {
 			d.classic[i] += n
 			break
 		}
@@ -54,8 +54,26 @@ func (d *delays) observe(seconds float64, n uint64) {
 		d.zero += n
 		return
 	}
-	bucket := int(math.Ceil(math.Log2(seconds) * (1 << nativeSchema)))
-	d.native[min(max(bucket, nativeFirst), nativeLast)-nativeFirst] += n
+	d.native[min(max(nativeBucket(seconds), nativeFirst), nativeLast)-nativeFirst] += n
+}
+
+// nativeBucket returns the number of the first native bucket whose upper bound,
+// 2^(number/8), is not below seconds: ceil(8·log2(seconds)), without the
+// logarithm.
+func nativeBucket(seconds float64) int {
+	fraction, exponent := math.Frexp(seconds) // From a half to one.
+	bounds := [...]float64{
+		0.5, 0.5452538663326288, 0.5946035575013605, 0.6484197773255048, 0.7071067811865475,
+		0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
+	}
+	bucket := (exponent - 1) << nativeSchema
+	for _, bound := range bounds {
+		if fraction <= bound {
+			return bucket
+		}
+		bucket++
+	}
+	return bucket
 }
 
 // metric shows the histogram as client_golang shows its own.
@@ -111,6 +129,7 @@ const (
 // observe counts the delivered changes of a flight. Those next to each other
 // that are of one record are counted in one go.
 func (d *deliveries) observe(items []flown, delivered func(i int) bool, backfillEnd int64, now time.Time) {
+	edges := delayEdges()
 	for i := 0; i < len(items); {
 		if !delivered(i) {
 			i++
@@ -124,7 +143,7 @@ func (d *deliveries) observe(items []flown, delivered func(i int) bool, backfill
 		if first.offset < backfillEnd {
 			path = backfill
 		}
-		d.computed[path].observe(float64(now.UnixMicro()-first.time)/1e6, n)
-		d.record[path].observe(float64(now.UnixMilli()-first.stamp)/1e3, n)
+		d.computed[path].observe(float64(now.UnixMicro()-first.time)/1e6, n, &edges)
+		d.record[path].observe(float64(now.UnixMilli()-first.stamp)/1e3, n, &edges)
 	}
 }

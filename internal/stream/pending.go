@@ -1,5 +1,7 @@
 package stream
 
+import "strings"
+
 // The bytes that the memory budget counts for each thing that the heart
 // keeps, measured by TestTheBudgetCountsWhatTheHeapHolds.
 const (
@@ -135,11 +137,12 @@ func (c *cohort) take(most int) (items []flown, keys []string) {
 		size += int(e.length)
 	}
 	// One string for all: the arena may move a key while its request is out.
-	text := make([]byte, 0, size)
+	var text strings.Builder
+	text.Grow(size)
 	for i := range items {
-		text = append(text, c.store.key(c.store.at(items[i].entry))...)
+		text.Write(c.store.key(c.store.at(items[i].entry)))
 	}
-	all := string(text)
+	all := text.String()
 	for i := range items {
 		length := c.store.at(items[i].entry).length
 		keys[i], all = all[:length], all[length:]
