@@ -108,6 +108,28 @@ func TestAUserRestsForTheReorderGuardAfterEveryAnswer(t *testing.T) {
 	})
 }
 
+func TestAUserWhoHasRestedIsSentAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const guard = 3 * time.Second
+		r := newRig(t, func(o *Options) {
+			onAttributes(o)
+			o.Target.ReorderGuard = guard
+		})
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "u1")
+		for len(r.braze.sent()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		r.produce(0, "c1", false, time.Now(), "u1")
+		r.settled()
+		sent := r.braze.sent()
+		if rest := sent[1].at.Sub(sent[0].at); rest != guard {
+			t.Errorf("sent after %v, want %v", rest, guard)
+		}
+	})
+}
+
 // The last owner may have had an answer the moment before it went.
 func TestANewOwnerRestsForTheReorderGuardFirst(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -54,5 +55,48 @@ func TestALargeRecordCountsForAsLongAsItIsTakenIn(t *testing.T) {
 			t.Errorf("%d bytes count while a record of %d is taken in", extra, size)
 		}
 		r.audit() // None of it is left.
+	})
+}
+
+// boundless is a log that tells no bounds.
+type boundless struct{ Log }
+
+func (boundless) Bounds(context.Context, []int) (map[int]Bounds, error) {
+	return nil, errors.New("scripted")
+}
+
+func TestAGenerationThatCannotBeginTellsWhyOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.Log = boundless{o.Log} })
+		stop := r.run()
+		time.Sleep(10 * time.Minute)
+		stop()
+		if n := strings.Count(r.logs.String(), "cannot start reading all partitions yet"); n != 1 {
+			t.Errorf("told %d times:\n%s", n, r.logs)
+		}
+	})
+}
+
+// The broker knew this worker as a member when the commit left, not when its
+// answer came.
+func TestTheLeaseCountsFromTheSendingOfACommit(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		const answered = time.Second
+		g := &generation{
+			t: r.target, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+			lease: newLease(simTiming(), r.options.Target.RequestTimeout, time.Now()),
+			gen: stubGeneration{commit: func(context.Context) error {
+				time.Sleep(answered)
+				return nil
+			}},
+		}
+		sent := time.Now()
+		if err := g.commitAll(t.Context(), map[int]int64{0: 1}, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		if !g.lease.known.Equal(sent) || !g.lease.valid(time.Now()) {
+			t.Errorf("the lease counts from %v after the sending", g.lease.known.Sub(sent))
+		}
 	})
 }

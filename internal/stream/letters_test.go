@@ -65,6 +65,23 @@ func TestDeadLettersAreThePayloadCutToThoseAtFault(t *testing.T) {
 	})
 }
 
+// A batch holds changes of many records, in any order.
+func TestThoseAtFaultAreGroupedByRecordInTheOrderOfTheLog(t *testing.T) {
+	t.Parallel()
+	f := &flight{}
+	var faults []int
+	for i, offset := range []int64{7, 3, 1 << 40, 7, 5, 3} {
+		f.items = append(f.items, flown{change: change{offset: offset}})
+		if offset != 5 {
+			faults = append(faults, i)
+		}
+	}
+	got := bySource(f, faults)
+	if want := "[[1 5] [0 3] [2]]"; fmt.Sprint(got) != want {
+		t.Errorf("grouped as %v, want %s", got, want)
+	}
+}
+
 func TestAFeedWaitsWhileALetterCannotBeWritten(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		r := newRig(t, nil)

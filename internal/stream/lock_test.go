@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -166,6 +167,25 @@ func TestOtherCohortsDoNotUnlock(t *testing.T) {
 			t.Errorf("the status is %+v", s)
 		}
 	})
+}
+
+// Requests that were in flight when the target was locked are refused, too. They
+// were no probes.
+func TestOnlyARefusedProbePutsTheNextOneOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	probed, other := &cohort{id: "c1"}, &cohort{id: "c2"}
+	refuse := func(c *cohort, clock time.Duration) *lock {
+		r.target.refuse(c, false, lockRefused, int64(clock), errors.New("scripted"))
+		return r.target.lock
+	}
+	refuse(probed, 0)
+	if l := refuse(other, time.Millisecond); l.refused != probed || l.probeAt != int64(firstProbe) {
+		t.Errorf("after another's refusal %s probes after %v", l.refused.id, time.Duration(l.probeAt))
+	}
+	if l := refuse(probed, firstProbe); l.refused != probed || l.probeAt != int64(3*firstProbe) {
+		t.Errorf("after its own refusal %s probes after %v", l.refused.id, time.Duration(l.probeAt))
+	}
 }
 
 // TestLetterBudgetHoldsOverAnyMinute checks the sliding window against a

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,6 +134,34 @@ func TestALetterThatIsNotWrittenSettlesNothing(t *testing.T) {
 		}
 		if c := r.kafka.committed(); c[0] > fault || c[1] > broken {
 			t.Errorf("committed %v past the letters at %d and %d", c, fault, broken)
+		}
+	})
+}
+
+// Of a letter that is divided, every part has to be written.
+func TestALetterOfWhichAPartIsNotWrittenSettlesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.braze.script(blaming("bad1", "bad2"))
+		letters := limitedLetters{r.target.Letters, 90}
+		r.target.Letters = lettersFunc(func(ctx context.Context, letter Letter) error {
+			if value := string(letter.Value); strings.Contains(value, "bad2") && !strings.Contains(value, "bad1") {
+				return errors.New("scripted")
+			}
+			return letters.Write(ctx, letter)
+		})
+		stop := r.run()
+		fault := r.produce(0, "c1", true, time.Now(), "bad1", "bad2")
+		time.Sleep(time.Minute)
+		stop()
+		if n := len(r.kafka.written()); n != 1 {
+			t.Fatalf("%d letters were written, want that of the first user", n)
+		}
+		if f := r.funnel(); f.deadLettered != 0 || f.released != 2 {
+			t.Errorf("the funnel is %+v", f)
+		}
+		if c := r.kafka.committed()[0]; c > fault {
+			t.Errorf("committed %d past the letters of %d", c, fault)
 		}
 	})
 }

@@ -154,6 +154,17 @@ func TestAChunkThatIsBeingFilledIsNotTakenForASpareOne(t *testing.T) {
 	}
 }
 
+// Moving keys costs time: a few holes are not worth it.
+func TestAFewChunksAreNotMovedTogether(t *testing.T) {
+	t.Parallel()
+	var a arena
+	key := make([]byte, 900)
+	place := a.put(key)
+	if a.free(place, uint16(len(key))); a.sparse() {
+		t.Error("a single chunk is worth moving")
+	}
+}
+
 func TestABatchTakesItsKeysWithIt(t *testing.T) {
 	t.Parallel()
 	s, c := newStore(), &cohort{}
