@@ -393,6 +393,23 @@ func TestADivisionOutlastsFailuresThatPass(t *testing.T) {
 	}
 }
 
+// Only a failure that passes is worth another attempt here: a key that is
+// refused is for the caller's lock and its probe.
+func TestARefusalEndsADivisionAtOnce(t *testing.T) {
+	t.Parallel()
+	server := newBraze(brazetest.Options{})
+	server.Script(func(r brazetest.Request) brazetest.Fault {
+		if len(r.Ops) == 4 {
+			return brazetest.Answer(http.StatusBadRequest, `{"message":"somebody is at fault"}`)
+		}
+		return brazetest.Answer(http.StatusUnauthorized, "")
+	})
+	report := newTestCohorts(server.Transport()).Deliver(t.Context(), batchOf(4), always)
+	class, _ := ClassOf(report.Err)
+	require.Equal(t, Refused, class)
+	require.Len(t, server.History(), 2)
+}
+
 func TestRequestsAreShapedAsBrazeWantsThem(t *testing.T) {
 	t.Parallel()
 	keys := &credentials{partner: "p", api: "s"}
