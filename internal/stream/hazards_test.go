@@ -398,7 +398,7 @@ func TestACohortThatIsForgottenGivesItsTableBack(t *testing.T) {
 	g := &generation{t: r.target, schedule: newSchedule(1000), store: newStore(), turns: map[string]*turn{}, memory: newMemory(16 << 20)}
 	f := newFeed(g, 0, start{})
 	before := heapBytes()
-	for n := range 200 { // One cohort after another changes; what is remembered of the earlier ones gives way.
+	for n := range 40 { // One cohort after another changes; what is remembered of the earlier ones gives way.
 		c, _ := f.cohort(fmt.Appendf(nil, "cohort %d", n), &catalog.Sync{})
 		for i := range 100_000 {
 			key := fmt.Appendf(nil, "user %d", i)
