@@ -241,15 +241,25 @@ func observe(cluster *kfake.Cluster, key kmsg.Key, when func(kmsg.Request) bool)
 // go, at the end of the test at the latest. held says that it has come.
 func holdNext(t *testing.T, cluster *kfake.Cluster, key kmsg.Key) (held <-chan struct{}, letGo func()) {
 	t.Helper()
-	came, free := make(chan struct{}), make(chan struct{})
+	came, free, awake := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	letGo = sync.OnceFunc(func() { close(free) })
 	var once atomic.Bool
 	cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
 		if once.CompareAndSwap(false, true) {
 			cluster.SleepControl(func() { close(came); <-free })
+			close(awake)
 		}
 		return nil, nil, false
 	})
-	t.Cleanup(letGo)
+	t.Cleanup(func() {
+		letGo()
+		// A cluster that is closed before it has put the request to sleep and
+		// woken it locks itself up.
+		select {
+		case <-came:
+			receive(t, awake)
+		default:
+		}
+	})
 	return came, letGo
 }
