@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,10 @@ func (p *producer) write(ctx context.Context, records []record) (n int, err erro
 		if last != nil || ctx.Err() != nil {
 			p.tally.uncertain.Add(int64(n))
 		}
-		return n, fmt.Errorf("writing to partition %d of topic %q: %w", p.partition, p.cluster.topic, errors.Join(err, last))
+		if ctx.Err() != nil {
+			err = fmt.Errorf("nothing was acknowledged before the end: %w", cmp.Or(last, err))
+		}
+		return n, fmt.Errorf("writing to partition %d of topic %q: %w", p.partition, p.cluster.topic, err)
 	}
 	if last != nil {
 		p.tally.trouble(p.partition, nil)

@@ -128,8 +128,9 @@ func (s *sequence) entrants() (stretch, bool) {
 }
 
 // stamp gives a record the next computed_time, and counts its changes. The
-// times follow the rate; at full speed they are a microsecond apart, which is
-// slower than they are written, so that none is in the future.
+// times follow the rate. At full speed they are a microsecond apart, about as
+// fast as they can be written, so that none is far ahead of the clock: workers
+// do not believe a computed_time of more than five minutes in the future.
 func (s *sequence) stamp(r *record) {
 	s.clock++
 	if s.Rate > 0 {

@@ -46,8 +46,8 @@ const (
 // plainText is what ids may begin with: nothing that JSON or a URL escapes.
 var plainText = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// filled returns the shape with the defaults that depend on other flags. It is
-// an error that names all that is wrong.
+// filled returns the shape with the defaults that depend on other flags. Its
+// error names all that is wrong.
 func (s shape) filled(now time.Time, endless bool) (shape, error) {
 	if s.Prefix == "" {
 		s.Prefix = fmt.Sprintf("load%d", s.Seed)

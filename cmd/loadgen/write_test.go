@@ -212,7 +212,7 @@ func TestWithoutKafkaARunGivesUpAfterItsGrace(t *testing.T) {
 		kafka.Close()
 	}()
 	err = w.run(ctx)
-	require.ErrorContains(t, err, "writing to partition 0")
+	require.ErrorContains(t, err, `writing to partition 0 of topic "changes": nothing was acknowledged before the end: `)
 	o := w.outcome()
 	require.Zero(t, o.Records)
 	require.Equal(t, int64(batchRecords), o.Uncertain)
