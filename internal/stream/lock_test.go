@@ -139,6 +139,12 @@ func TestTooManyUndecodableRecordsStopReadingButNotSending(t *testing.T) {
 		if f := r.funnel(); f.delivered == 0 {
 			t.Errorf("what had been read was not delivered: %+v", f)
 		}
+		before := r.funnel().consumed
+		r.produce(1, "c2", true, time.Now(), "u3")
+		time.Sleep(time.Minute)
+		if f := r.funnel(); f.consumed != before {
+			t.Errorf("reading goes on: %+v", f)
+		}
 		r.rebalance() // The next generation reads on, and the minute has room again.
 		r.settled()
 		if s := r.target.Status(); len(s.Locked) != 0 || len(r.kafka.written()) != 3 {
@@ -186,6 +192,38 @@ func TestOnlyARefusedProbePutsTheNextOneOff(t *testing.T) {
 	if l := refuse(probed, firstProbe); l.refused != probed || l.probeAt != int64(3*firstProbe) {
 		t.Errorf("after its own refusal %s probes after %v", l.refused.id, time.Duration(l.probeAt))
 	}
+}
+
+func TestOnlyTheRefusedCohortUnlocks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	refused, other := &cohort{id: "c1"}, &cohort{id: "c2"}
+	r.target.refuse(refused, false, lockRefused, 0, errors.New("scripted"))
+	if r.target.unlock(other, false); r.target.lock == nil {
+		t.Fatal("another cohort's request unlocked the target")
+	}
+	if r.target.unlock(refused, false); r.target.lock != nil {
+		t.Error("the refused cohort's request did not unlock the target")
+	}
+}
+
+// A minute gone by makes room for letters, but shows nothing.
+func TestFewerFaultsDoNotUnlockEither(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) { o.Target.MaxDeadLettersPerMinute = 2 })
+		r.braze.script(blaming("b1", "b2", "b3"))
+		stop := r.run()
+		defer stop()
+		r.produce(0, "c1", true, time.Now(), "b1", "b2", "b3")
+		time.Sleep(time.Minute)
+		r.braze.script(blaming("b1"))
+		time.Sleep(10 * time.Minute)
+		if s := r.target.Status(); len(s.Locked) != 1 || len(r.kafka.written()) != 0 {
+			t.Errorf("the status is %+v after %d letters", s, len(r.kafka.written()))
+		}
+		r.braze.script(nil)
+		r.settled()
+	})
 }
 
 // TestLetterBudgetHoldsOverAnyMinute checks the sliding window against a

@@ -225,6 +225,16 @@ func TestBackfillStaysBackfillThroughRebalances(t *testing.T) {
 	}
 }
 
+func TestABackfillEndsWhereItFirstDid(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	for _, next := range []int64{200, 300} {
+		if end := r.target.backfills(3, Bounds{Next: next}); end != 200 {
+			t.Errorf("with the log at %d the backfill ends at %d, want 200", next, end)
+		}
+	}
+}
+
 type boundedLog struct {
 	Log
 	bounds Bounds

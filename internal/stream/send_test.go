@@ -82,3 +82,32 @@ func TestABatchIsTakenOnlyIfItMayStillLeaveOnceThereIsAToken(t *testing.T) {
 		r.shows("after that", map[string]float64{"batch_size_count": 2})
 	})
 }
+
+// countingThrottle counts those who wait for a token.
+type countingThrottle struct {
+	openThrottle
+	waits int
+}
+
+func (c *countingThrottle) Wait(ctx context.Context) error {
+	c.waits++
+	return ctx.Err()
+}
+
+// The first request has the token that the dispatcher took.
+func TestEachPartOfADividedBatchTakesATokenOfItsOwn(t *testing.T) {
+	t.Parallel()
+	throttle := &countingThrottle{}
+	r := newRig(t, func(o *Options) { o.Throttle = throttle })
+	g := &generation{t: r.target, lease: newLease(simTiming(), time.Second, time.Now())}
+	g.lease.renew(time.Now())
+	admit := g.admission(t.Context(), &flight{})
+	for n := range 3 {
+		if err := admit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if throttle.waits != n {
+			t.Errorf("%d tokens were waited for by request %d", throttle.waits, n+1)
+		}
+	}
+}
