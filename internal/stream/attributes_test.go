@@ -108,6 +108,31 @@ func TestAUserRestsForTheReorderGuardAfterEveryAnswer(t *testing.T) {
 	})
 }
 
+// Those who rest are settled, so that nothing else stops the feed from taking in
+// more and more of them.
+func TestUsersWhoRestStayWithinMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		r := newRig(t, func(o *Options) {
+			onAttributes(o)
+			o.MaxMemory = 64 << 10
+			o.Target.ReorderGuard = time.Minute
+		})
+		stop := r.run()
+		defer stop()
+		for i := range 2000 {
+			r.produce(i%2, fmt.Sprintf("c%d", 1+i%2), true, time.Now(), fmt.Sprintf("user-%d", i))
+		}
+		for range 50 {
+			time.Sleep(time.Second)
+			r.audit()
+		}
+		r.settled()
+		if f := r.funnel(); f.delivered != 2000 {
+			t.Errorf("the funnel is %+v", f)
+		}
+	})
+}
+
 func TestAUserWhoHasRestedIsSentAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const guard = 3 * time.Second

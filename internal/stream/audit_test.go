@@ -37,7 +37,7 @@ func (g *generation) audit() error {
 	}
 	for _, f := range g.feeds {
 		used += int64(f.tracker.length) * markCost
-		inFeed := 0
+		inFeed, resting := 0, 0
 		for _, c := range f.cohorts {
 			used += cohortCost + int64(len(c.id))
 			queued := 0
@@ -45,6 +45,9 @@ func (g *generation) audit() error {
 				used += e.cost()
 				if e.flying {
 					inFeed++
+				}
+				if e.cooling {
+					resting++
 				}
 				if e.waiting {
 					inFeed++
@@ -66,6 +69,9 @@ func (g *generation) audit() error {
 		if inFeed != f.pending {
 			return fmt.Errorf("partition %d counts %d pending and holds %d", f.partition, f.pending, inFeed)
 		}
+		if resting != f.resting {
+			return fmt.Errorf("partition %d counts %d resting and holds %d", f.partition, f.resting, resting)
+		}
 		pending += inFeed
 	}
 	if pending != g.pending {
@@ -74,7 +80,14 @@ func (g *generation) audit() error {
 	if used != g.memory.used {
 		return fmt.Errorf("%d bytes counted, %d held", g.memory.used, used)
 	}
-	slack := int64(len(g.feeds)) * int64(g.schedule.maxBatch) * 2 * (entryCost + markCost + 64)
+	// Every feed may hold one batch beyond the limit, and nothing waits for room
+	// to note a cohort.
+	slack := int64(len(g.feeds)) * int64(g.schedule.maxBatch) * 2 * (entryCost + coolingCost + markCost + 64)
+	for _, f := range g.feeds {
+		for _, c := range f.cohorts {
+			slack += cohortCost + int64(len(c.id))
+		}
+	}
 	if used > g.memory.limit+slack {
 		return fmt.Errorf("%d bytes used of %d", used, g.memory.limit)
 	}

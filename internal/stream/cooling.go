@@ -52,7 +52,9 @@ func (q *cooling) next() int64 {
 // The caller holds the mutex.
 func (g *generation) answered(r ref, now int64) {
 	if g.cooling.guard > 0 {
-		g.store.at(r).cooling = true
+		e := g.store.at(r)
+		e.cooling = true
+		g.store.cohortOf(e).feed.resting++
 		g.cooling.push(r, now)
 		g.memory.used += coolingCost
 		return
@@ -85,6 +87,7 @@ func (g *generation) thaw(now int64) {
 		e := g.store.at(r)
 		e.cooling = false
 		c, waiting := g.store.cohortOf(e), e.waiting
+		c.feed.resting--
 		g.rested(r)
 		if waiting {
 			g.schedule.update(c, now)

@@ -30,6 +30,8 @@ type feed struct {
 	cohorts map[string]*cohort
 	// pending counts the feed's changes that are not settled.
 	pending int
+	// resting counts the feed's entries that cool down.
+	resting int
 	// held counts the dead letters that cannot be written at the moment; they
 	// stop reading.
 	held      int

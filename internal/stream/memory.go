@@ -48,14 +48,14 @@ func (m *memory) announce() {
 
 // hasRoom says whether a feed may keep one more identifier of about that cost.
 // Late memory gives way first, oldest first. A feed may always hold one batch,
-// and as many records, whatever the others hold: without that it could never
-// move on.
+// those who rest included, and as many records, whatever the others hold:
+// without that it could never move on.
 func (g *generation) hasRoom(f *feed, cost int64) bool {
 	m := &g.memory
 	for m.used+cost > m.limit && g.late.front != 0 {
 		g.forget(g.late.front)
 	}
-	return m.used+cost <= m.limit || f.pending < g.schedule.maxBatch && f.tracker.length <= g.schedule.maxBatch
+	return m.used+cost <= m.limit || f.pending+f.resting < g.schedule.maxBatch && f.tracker.length <= g.schedule.maxBatch
 }
 
 // mayRead says whether a feed may go on reading.

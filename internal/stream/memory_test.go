@@ -76,7 +76,7 @@ func TestAFeedThatWaitsForRoomLooksAgainOnceAnEntryHasRested(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	g := &generation{t: r.target, schedule: newSchedule(3), store: newStore(), memory: newMemory(1 << 20), cooling: cooling{guard: 10}}
-	c := &cohort{}
+	c := &cohort{feed: &feed{g: g}}
 	g.store.join(c)
 	key := []byte("\x00u1")
 	ref := g.store.add(c, key, g.store.hash(key))
