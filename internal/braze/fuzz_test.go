@@ -68,8 +68,7 @@ func FuzzAnswer(f *testing.F) {
 			for _, secret := range []string{partnerKey, dataKey} {
 				require.NotContains(t, text, secret)
 			}
-			var r *rejected
-			if errors.As(err, &r) {
+			if _, is := errors.AsType[*rejected](err); is {
 				require.True(t, status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge)
 				continue
 			}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func FuzzLetterHeaders(f *testing.F) {
 		}
 		valid := utf8.ValidString(target) && utf8.ValidString(sync) && utf8.ValidString(message) // As the file and the client see to.
 		headers := why.headers([]Header{{Key: headerPrefix + "offset", Value: own}, {Key: "b", Value: nil}})
-		if string(headers[0].Value) != string(own) || headers[1].Key != "b" {
+		if !bytes.Equal(headers[0].Value, own) || headers[1].Key != "b" {
 			t.Fatalf("the record's own headers have become %v", headers[:2])
 		}
 		seen := map[string]string{}
