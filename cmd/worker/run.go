@@ -84,7 +84,7 @@ func tune(env func(string) (string, bool), maxMemory int64) {
 		debug.SetGCPercent(gcPercent)
 	}
 	if _, given := env("GOMEMLIMIT"); !given {
-		debug.SetMemoryLimit(maxMemory + maxMemory/8 + 64<<20)
+		debug.SetMemoryLimit(maxMemory + maxMemory/8 + 56<<20)
 	}
 }
 
