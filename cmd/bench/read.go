@@ -34,7 +34,8 @@ func (cmd readCmd) Run(ctx context.Context, out io.Writer) error {
 	var group errgroup.Group
 	for i, p := range partitions {
 		group.Go(func() error {
-			counts[i], err = readPartition(ctx, p)
+			n, err := readPartition(ctx, p)
+			counts[i] = n
 			return err
 		})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +24,7 @@ type runCmd struct {
 	Many       int           `default:"500" help:"Users in a record of the topic with many (default: ${default})."`
 	Idle       time.Duration `default:"30s" help:"How long the idle worker is watched (default: ${default})."`
 	Steady     time.Duration `default:"20s" help:"How long 1,000 events a second go on for the delay (default: ${default})."`
+	Count      int           `default:"1" help:"How many times to run it all; the table has the median of each row by its processor time (default: ${default})."`
 	Only       string        `placeholder:"REGEXP" help:"Run only the rows whose name matches."`
 	JSON       string        `type:"path" placeholder:"FILE" help:"Write the figures to this file, too."`
 	Profile    string        `type:"path" placeholder:"DIR" help:"Have every worker write its processor profile into this folder."`
@@ -85,21 +88,31 @@ func (cmd runCmd) Run(ctx context.Context, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, kafka.stop()) }()
 	b.broker = kafka.said
 
-	var rows []row
-	for _, c := range b.cases() {
-		if !only.MatchString(c.name) {
-			continue
+	cases := slices.DeleteFunc(b.cases(), func(c benchCase) bool { return !only.MatchString(c.name) })
+	rows := make([][]row, len(cases))
+	for round := range max(cmd.Count, 1) {
+		for i, c := range cases {
+			fmt.Fprintf(os.Stderr, "%s, %d of %d ...\n", c.name, round+1, cmd.Count)
+			r, err := c.run()
+			if err != nil {
+				return fmt.Errorf("running %q: %w", c.name, err)
+			}
+			r.Name = c.name
+			rows[i] = append(rows[i], r)
 		}
-		fmt.Fprintf(os.Stderr, "%s ...\n", c.name)
-		r, err := c.run()
-		if err != nil {
-			return fmt.Errorf("running %q: %w", c.name, err)
-		}
-		r.Name = c.name
-		rows = append(rows, r)
 	}
-	printTable(out, rows)
-	return cmd.writeJSON(rows)
+	medians := make([]row, len(cases))
+	for i := range rows {
+		medians[i] = median(rows[i])
+	}
+	printTable(out, medians)
+	return cmd.writeJSON(medians)
+}
+
+// median returns the middle one by processor time.
+func median(rows []row) row {
+	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.CPU, b.CPU) })
+	return rows[len(rows)/2]
 }
 
 func (cmd runCmd) writeJSON(rows []row) error {

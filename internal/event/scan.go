@@ -172,7 +172,7 @@ func (s *scanner) number(i int) (end int, whole bool) {
 	case c == '0':
 		i++
 	case c >= '1' && c <= '9':
-		i = s.digits(i)
+		i = digits(s.data, i)
 	case i == start:
 		return s.fail(i, NotJSON, "a JSON value"), false
 	default:
@@ -181,7 +181,7 @@ func (s *scanner) number(i int) (end int, whole bool) {
 	whole = true
 	if s.at(i) == '.' {
 		whole = false
-		if i = s.digits(i + 1); s.data[i-1] == '.' {
+		if i = digits(s.data, i+1); s.data[i-1] == '.' {
 			return s.fail(i, NotJSON, "a digit"), false
 		}
 	}
@@ -192,18 +192,11 @@ func (s *scanner) number(i int) (end int, whole bool) {
 			i++
 		}
 		first := i
-		if i = s.digits(i); i == first {
+		if i = digits(s.data, i); i == first {
 			return s.fail(i, NotJSON, "a digit"), false
 		}
 	}
 	return i, whole
-}
-
-func (s *scanner) digits(i int) int {
-	for i < len(s.data) && s.data[i]-'0' <= 9 {
-		i++
-	}
-	return i
 }
 
 // text reads a string whose first byte after the quote is at i.

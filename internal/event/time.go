@@ -60,16 +60,18 @@ func decimalMicros(text []byte) (micros int64, ok bool) {
 	if places > 18 {
 		return 1<<63 - 1, true
 	}
-	at := n.first
+	for _, c := range text[n.first:n.end] {
+		if c == '.' {
+			continue
+		}
+		if places <= 0 {
+			return micros, true
+		}
+		micros = micros*10 + int64(c-'0')
+		places--
+	}
 	for ; places > 0; places-- {
 		micros *= 10
-		if at < n.end && text[at] == '.' {
-			at++
-		}
-		if at < n.end {
-			micros += int64(text[at] - '0')
-			at++
-		}
 	}
 	return micros, true
 }
@@ -96,24 +98,22 @@ func parseDecimal(text []byte) (n decimal, ok bool) {
 		i++
 	}
 	whole := i
-	for ; i < len(text) && text[i]-'0' <= 9; i++ {
-		if n.first < 0 && text[i] != '0' {
-			n.first = i
-		}
-	}
+	i = digits(text, i)
 	if i == whole || text[whole] == '0' && i > whole+1 {
 		return n, false
 	}
-	if n.first >= 0 {
-		n.point = i - whole
+	if text[whole] != '0' {
+		n.first, n.point = whole, i-whole
 	}
 	if i < len(text) && text[i] == '.' {
 		i++
 		fraction := i
-		for ; i < len(text) && text[i]-'0' <= 9; i++ {
-			if n.first < 0 && text[i] != '0' {
-				n.first = i
-				n.point = fraction - i
+		if i = digits(text, i); n.first < 0 {
+			for z := fraction; z < i; z++ {
+				if text[z] != '0' {
+					n.first, n.point = z, fraction-z
+					break
+				}
 			}
 		}
 		if i == fraction {
@@ -127,6 +127,14 @@ func parseDecimal(text []byte) (n decimal, ok bool) {
 	exponent, ok := parseExponent(text[i:])
 	n.point += exponent
 	return n, ok
+}
+
+// digits returns the index after the digits that begin at i.
+func digits(text []byte, i int) int {
+	for i < len(text) && text[i]-'0' <= 9 {
+		i++
+	}
+	return i
 }
 
 // parseExponent reads all of text as the exponent of a number.

@@ -32,29 +32,56 @@ func delayEdges() [classicEdges]float64 {
 // one record, which waited equally long, count as one. The target's mutex
 // guards it.
 type delays struct {
-	classic [classicEdges]uint64
+	classic [classicEdges + 1]uint64 // The last one is for those past all edges.
 	native  [nativeBuckets]uint64
+	// last are the buckets of the last observation: most are like the one before.
+	last buckets
 	// zero counts those of no time at all, for clocks differ.
 	zero, count uint64
 	sum         float64
 }
 
+// buckets are those of the times above one and up to another, in seconds.
+type buckets struct {
+	above, upTo     float64
+	classic, native int
+}
+
 // observe counts n changes that took that long.
 func (d *delays) observe(seconds float64, n uint64, edges *[classicEdges]float64) {
 	d.count += n
-	seconds = max(seconds, 0)
-	d.sum += seconds * float64(n)
-	for i := range edges {
-		if seconds <= edges[i] {
-			d.classic[i] += n
-			break
-		}
-	}
-	if seconds == 0 {
+	if seconds <= 0 {
+		d.classic[0] += n
 		d.zero += n
 		return
 	}
-	d.native[min(max(nativeBucket(seconds), nativeFirst), nativeLast)-nativeFirst] += n
+	d.sum += seconds * float64(n)
+	if seconds <= d.last.above || seconds > d.last.upTo {
+		d.last = bucketsOf(seconds, edges)
+	}
+	d.classic[d.last.classic] += n
+	d.native[d.last.native] += n
+}
+
+func bucketsOf(seconds float64, edges *[classicEdges]float64) buckets {
+	native := nativeBucket(seconds)
+	b := buckets{above: nativeBound(native - 1), upTo: nativeBound(native), native: min(max(native, nativeFirst), nativeLast) - nativeFirst}
+	for b.classic < len(edges) && edges[b.classic] < seconds {
+		b.above = max(b.above, edges[b.classic])
+		b.classic++
+	}
+	if b.classic < len(edges) {
+		b.upTo = min(b.upTo, edges[b.classic])
+	}
+	return b
+}
+
+// nativeFractions are the bounds of the native buckets from a half to one.
+func nativeFractions() [1 << nativeSchema]float64 {
+	return [...]float64{
+		0.5, 0.5452538663326288, 0.5946035575013605, 0.6484197773255048, 0.7071067811865475,
+		0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
+	}
 }
 
 // nativeBucket returns the number of the first native bucket whose upper bound,
@@ -62,18 +89,19 @@ func (d *delays) observe(seconds float64, n uint64, edges *[classicEdges]float64
 // logarithm.
 func nativeBucket(seconds float64) int {
 	fraction, exponent := math.Frexp(seconds) // From a half to one.
-	bounds := [...]float64{
-		0.5, 0.5452538663326288, 0.5946035575013605, 0.6484197773255048, 0.7071067811865475,
-		0.7711054127039704, 0.8408964152537144, 0.9170040432046711,
-	}
 	bucket := (exponent - 1) << nativeSchema
-	for _, bound := range bounds {
+	for _, bound := range nativeFractions() {
 		if fraction <= bound {
 			return bucket
 		}
 		bucket++
 	}
 	return bucket
+}
+
+// nativeBound returns the upper bound of a native bucket.
+func nativeBound(bucket int) float64 {
+	return math.Ldexp(nativeFractions()[bucket&(1<<nativeSchema-1)], bucket>>nativeSchema+1)
 }
 
 // metric shows the histogram as client_golang shows its own.

@@ -3,8 +3,6 @@ package stream
 import (
 	"context"
 	"time"
-
-	"cohortsync/internal/braze"
 )
 
 // dispatch sends one batch after another, the cohort with the oldest deadline
@@ -133,30 +131,17 @@ func (g *generation) chooseProbe(l *lock, clock int64) (*cohort, time.Duration) 
 	return nil, max(time.Duration(at-clock), time.Millisecond)
 }
 
-// flight is one request under way, and what becomes of it.
-type flight struct {
-	cohort *cohort
-	// items are the changes it carries; none when it names the cohort.
-	items []flown
-	// keys are the packed identifiers of items.
-	keys []string
-	// naming names the cohort, or is nil. It is a copy, for the feed may learn
-	// of a newer name while the request is under way.
-	naming *braze.Naming
-	// probe says that it left while the target was locked.
-	probe bool
-}
-
 // launch takes the next request out of a cohort. A cohort is named before its
 // first members and whenever its name has changed.
 func (g *generation) launch(c *cohort, now time.Time) *flight {
 	clock := g.t.clock(now)
-	f := &flight{cohort: c, probe: g.t.lock != nil}
+	f := g.hangar.take()
+	f.cohort, f.probe = c, g.t.lock != nil
 	if c.needsNaming() {
 		f.naming = c.namingRequest()
 	} else {
 		reason := c.leaves(g.schedule.maxBatch)
-		f.items, f.keys = c.take(g.schedule.maxBatch)
+		c.take(g.schedule.maxBatch, f)
 		g.t.metrics.batches[reason].Inc()
 		g.t.metrics.batchSize.Observe(float64(len(f.items)))
 		c.sent = clock

@@ -29,6 +29,7 @@ type generation struct {
 	// pending counts the changes that are not settled, inFlight the requests.
 	pending  int
 	inFlight int
+	hangar   hangar
 
 	memory memory
 	store  *store

@@ -211,7 +211,7 @@ func (g *generation) buryGroup(ctx, sending context.Context, f *flight, group []
 	}
 	wanted := make(map[string]catalog.Identifier, len(group))
 	for _, i := range group {
-		key := f.keys[i]
+		key := f.key(i)
 		wanted[key] = feed.mapper.Identifier(key)
 		why.identifiers = append(why.identifiers, wanted[key])
 	}

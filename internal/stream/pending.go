@@ -1,7 +1,5 @@
 package stream
 
-import "strings"
-
 // The bytes that the memory budget counts for each thing that the heart
 // keeps, measured by TestTheBudgetCountsWhatTheHeapHolds.
 const (
@@ -118,36 +116,25 @@ func (c *cohort) put(r ref, ch *change, now int64, late *list) (v verdict, repla
 // while the request is under way.
 type flown struct {
 	change
-	entry   ref
+	entry ref
+	// keyEnd is where its key ends in the flight's text.
+	keyEnd  uint32
 	arrived int64
 }
 
 // take moves up to most changes from the queue into a request, oldest first,
-// with the keys of their identifiers.
-func (c *cohort) take(most int) (items []flown, keys []string) {
-	n := min(most, c.queue.length)
-	items, keys = make([]flown, n), make([]string, n)
-	size := 0
-	for i := range items {
+// with the keys of their identifiers: the arena may move those meanwhile.
+func (c *cohort) take(most int, f *flight) {
+	f.items, f.scratch = f.items[:0], f.scratch[:0]
+	for range min(most, c.queue.length) {
 		r := c.queue.front
 		e := c.store.at(r)
 		c.store.unlink(&c.queue, r)
-		items[i] = flown{change: e.change, entry: r, arrived: e.arrived}
 		e.flying, e.waiting = true, false
-		size += int(e.length)
+		f.scratch = append(f.scratch, c.store.key(e)...)
+		f.items = append(f.items, flown{change: e.change, entry: r, keyEnd: uint32(len(f.scratch)), arrived: e.arrived})
 	}
-	// One string for all: the arena may move a key while its request is out.
-	var text strings.Builder
-	text.Grow(size)
-	for i := range items {
-		text.Write(c.store.key(c.store.at(items[i].entry)))
-	}
-	all := text.String()
-	for i := range items {
-		length := c.store.at(items[i].entry).length
-		keys[i], all = all[:length], all[length:]
-	}
-	return items, keys
+	f.text = string(f.scratch)
 }
 
 // land ends the flight of a settled item.

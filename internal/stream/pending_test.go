@@ -9,10 +9,11 @@ func TestAChangeThatOvertakesAFailedOneHasItsAge(t *testing.T) {
 	var late list
 	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
 	c.put(r, &change{time: 1}, 10, &late)
-	items, _ := c.take(1)
+	var f flight
+	c.take(1, &f)
 	c.put(r, &change{time: 2}, 50, &late)
 	e := c.store.at(r)
-	if overtaken := e.unsend(&items[0]); !overtaken || e.time != 2 || e.arrived != 10 {
+	if overtaken := e.unsend(&f.items[0]); !overtaken || e.time != 2 || e.arrived != 10 {
 		t.Errorf("overtaken %v; the change of time %d waits since %d, want that of 2 since 10", overtaken, e.time, e.arrived)
 	}
 }
@@ -24,7 +25,7 @@ func TestAChangeThatCameDuringARequestKeepsItsAge(t *testing.T) {
 	var late list
 	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
 	c.put(r, &change{time: 1}, 10, &late)
-	c.take(1)
+	c.take(1, new(flight))
 	c.put(r, &change{time: 2}, 50, &late)
 	e := c.store.at(r)
 	if e.land(90); !e.waiting || e.flying || e.arrived != 50 {
@@ -82,7 +83,7 @@ func TestAnOlderChangeIsSupersededByTheOneUnderWay(t *testing.T) {
 	var late list
 	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
 	c.put(r, &change{time: 5}, 10, &late)
-	c.take(1)
+	c.take(1, new(flight))
 	if v, _ := c.put(r, &change{time: 3}, 20, &late); v != superseded || c.store.at(r).waiting {
 		t.Errorf("the verdict is %d, waiting %v", v, c.store.at(r).waiting)
 	}
@@ -95,7 +96,7 @@ func TestAChangeOfOneWhoRestsLeavesTheLateMemoryAsItIs(t *testing.T) {
 	var late list
 	r := c.store.add(c, []byte("\x00u1"), c.store.hash([]byte("\x00u1")))
 	c.put(r, &change{time: 1}, 10, &late)
-	c.take(1)
+	c.take(1, new(flight))
 	e := c.store.at(r)
 	e.land(20)
 	e.cooling = true

@@ -137,7 +137,8 @@ type Namer interface {
 // Destination is a target's Braze API.
 type Destination interface {
 	// Deliver sends a batch, in as many requests as it takes to find out what
-	// becomes of every item. It never sends after admit has refused.
+	// becomes of every item. It never sends after admit has refused, and does
+	// not keep the items: they are used again.
 	Deliver(ctx context.Context, batch braze.Batch, admit braze.Admit) braze.Report
 }
 

@@ -157,7 +157,9 @@ func (s *scriptedBraze) Deliver(ctx context.Context, b braze.Batch, admit braze.
 		return report
 	}
 	s.mu.Lock()
-	s.batches = append(s.batches, sentBatch{time.Now(), b})
+	kept := b
+	kept.Items = slices.Clone(b.Items)
+	s.batches = append(s.batches, sentBatch{time.Now(), kept})
 	deliver := s.deliver
 	s.mu.Unlock()
 	if deliver != nil {

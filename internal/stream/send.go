@@ -26,7 +26,7 @@ func (g *generation) send(ctx, sending context.Context, f *flight) {
 		g.named(f, err)
 		return
 	}
-	report := g.t.Destination.Deliver(sending, f.batch(), admit)
+	report := g.t.Destination.Deliver(sending, f.request(f.cohort.feed.mapper), admit)
 	now := g.t.Now()
 	faults := g.land(f, &report, now)
 	buried := true
@@ -69,15 +69,6 @@ func (g *generation) admission(ctx context.Context, f *flight) braze.Admit {
 // mutex.
 func (c *cohort) namingRequest() *braze.Naming {
 	return &braze.Naming{CohortID: c.id, Name: c.label(), CreatedAt: time.UnixMicro(c.nameTime).UTC()}
-}
-
-func (f *flight) batch() braze.Batch {
-	mapper := f.cohort.feed.mapper
-	b := braze.Batch{CohortID: f.cohort.id, Attribute: f.cohort.attribute, Items: make([]braze.Item, len(f.items))}
-	for i := range f.items {
-		b.Items[i] = braze.Item{Identifier: mapper.Identifier(f.keys[i]), Remove: !f.items[i].in}
-	}
-	return b
 }
 
 // named ends a flight that named its cohort.
@@ -157,6 +148,7 @@ func (g *generation) finish(f *flight, err error, buried bool) {
 	tell := g.consequences(f, err, buried, clock)
 	f.cohort.turn.inFlight--
 	g.reschedule(f.cohort, clock)
+	g.hangar.back(f)
 	g.memory.announce()
 	g.t.mu.Unlock()
 	g.wake()

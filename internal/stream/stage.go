@@ -127,8 +127,8 @@ func (f *feed) unstage(ctx context.Context, now int64) bool {
 	return all
 }
 
-// welcome finds the records' cohorts, and looks at the places where their
-// identifiers may be. It returns what to log once the mutex is released.
+// welcome finds the records' cohorts. It returns what to log once the mutex is
+// released.
 func (f *feed) welcome() (told []func()) {
 	s := &f.stage
 	for i := range s.records {
@@ -139,11 +139,23 @@ func (f *feed) welcome() (told []func()) {
 		c, news := f.cohort(s.at(r.cohortID), r.route)
 		r.cohort = c
 		told = f.doubtTime(c, r.issue, append(told, news...))
-		for k := r.from; k < r.to; k++ {
-			s.touched |= c.index.touch(s.keys[k].hash)
+	}
+	s.touch()
+	return told
+}
+
+// touch looks at the places where the identifiers may be, and does nothing
+// else, so that the processor can be at many of them at once.
+func (s *stage) touch() {
+	for i := range s.records {
+		r := &s.records[i]
+		if r.cohort == nil {
+			continue
+		}
+		for _, k := range s.keys[r.from:r.to] {
+			s.touched |= r.cohort.index.touch(k.hash)
 		}
 	}
-	return told
 }
 
 // put puts every change of a staged record to the pending set. It returns false

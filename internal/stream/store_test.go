@@ -175,14 +175,15 @@ func TestABatchTakesItsKeysWithIt(t *testing.T) {
 		s.at(r).waiting = true
 		s.pushBack(&c.queue, r)
 	}
-	items, taken := c.take(2)
+	var f flight
+	c.take(2, &f)
 	s.compact()
-	for i, it := range items {
-		if key := string(s.key(s.at(it.entry))); key != taken[i] || !keys[key] {
-			t.Errorf("item %d is %q and took %q", i, key, taken[i])
+	for i, it := range f.items {
+		if key := string(s.key(s.at(it.entry))); key != f.key(i) || !keys[key] {
+			t.Errorf("item %d is %q and took %q", i, key, f.key(i))
 		}
 	}
-	if len(items) != 2 || c.queue.length != 1 {
-		t.Errorf("%d taken, %d left", len(items), c.queue.length)
+	if len(f.items) != 2 || c.queue.length != 1 {
+		t.Errorf("%d taken, %d left", len(f.items), c.queue.length)
 	}
 }

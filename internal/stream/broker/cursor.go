@@ -220,6 +220,7 @@ func (b *Broker) dialLeader(ctx context.Context, p kafka.Partition, below func(n
 		conn, err := b.dial(dialing, network, address)
 		if err == nil {
 			stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+			conn = newReadAhead(conn)
 			below(conn)
 		}
 		return conn, err
