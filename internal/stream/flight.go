@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"slices"
+
 	"cohortsync/internal/braze"
 	"cohortsync/internal/mapping"
 )
@@ -35,9 +37,11 @@ func (f *flight) key(i int) string {
 // request returns the batch that the flight carries. It is valid until the
 // flight ends.
 func (f *flight) request(mapper *mapping.Mapper) braze.Batch {
-	f.batch = f.batch[:0]
+	f.batch = slices.Grow(f.batch[:0], len(f.items))
 	for i := range f.items {
-		f.batch = append(f.batch, braze.Item{Identifier: mapper.Identifier(f.key(i)), Remove: !f.items[i].in})
+		f.batch = append(f.batch, braze.Item{})
+		it := &f.batch[i]
+		it.Identifier, it.Remove = mapper.Identifier(f.key(i)), !f.items[i].in
 	}
 	return braze.Batch{CohortID: f.cohort.id, Attribute: f.cohort.attribute, Items: f.batch}
 }
@@ -45,7 +49,7 @@ func (f *flight) request(mapper *mapping.Mapper) braze.Batch {
 // The most flights that wait to be used again, and the most bytes of keys that
 // one of them keeps room for.
 const (
-	spareFlights = 8
+	spareFlights = 32
 	spareScratch = 64 << 10
 )
 

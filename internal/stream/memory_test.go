@@ -40,7 +40,7 @@ func TestTheBudgetCountsWhatTheHeapHolds(t *testing.T) {
 			for i := range n {
 				c := &cohort{id: fmt.Sprintf("cohort-%017d", i), turn: &turn{}}
 				c.turn.cohorts = append(c.turn.cohorts, c)
-				c.index.grow()
+				c.index.resize(8)
 				s.join(c)
 				f.cohorts[c.id], turns[c.id] = c, c.turn
 			}

@@ -1,5 +1,7 @@
 package stream
 
+import "slices"
+
 // The bytes that the memory budget counts for each thing that the heart
 // keeps, measured by TestTheBudgetCountsWhatTheHeapHolds.
 const (
@@ -125,14 +127,17 @@ type flown struct {
 // take moves up to most changes from the queue into a request, oldest first,
 // with the keys of their identifiers: the arena may move those meanwhile.
 func (c *cohort) take(most int, f *flight) {
-	f.items, f.scratch = f.items[:0], f.scratch[:0]
-	for range min(most, c.queue.length) {
+	n := min(most, c.queue.length)
+	f.items, f.scratch = slices.Grow(f.items[:0], n), f.scratch[:0]
+	for range n {
 		r := c.queue.front
 		e := c.store.at(r)
 		c.store.unlink(&c.queue, r)
 		e.flying, e.waiting = true, false
 		f.scratch = append(f.scratch, c.store.key(e)...)
-		f.items = append(f.items, flown{change: e.change, entry: r, keyEnd: uint32(len(f.scratch)), arrived: e.arrived})
+		f.items = append(f.items, flown{})
+		it := &f.items[len(f.items)-1]
+		it.change, it.entry, it.keyEnd, it.arrived = e.change, r, uint32(len(f.scratch)), e.arrived
 	}
 	f.text = string(f.scratch)
 }

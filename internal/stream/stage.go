@@ -76,11 +76,12 @@ func (s *stage) reset() {
 // stageRecord gathers a decoded record. stamp is its Kafka timestamp in milliseconds.
 func (f *feed) stageRecord(offset, stamp int64, ev *event.Event) {
 	s := &f.stage
-	r := staged{
-		route: f.g.t.Routes.Route(ev.CohortID), offset: offset, stamp: stamp, time: ev.Time,
-		cohortID: s.copied(ev.CohortID), name: s.copied(ev.CohortName),
-		users: len(ev.Users), from: len(s.keys), in: ev.InCohort, issue: ev.TimeIssue,
-	}
+	s.records = append(s.records, staged{})
+	r := &s.records[len(s.records)-1]
+	r.route = f.g.t.Routes.Route(ev.CohortID)
+	r.offset, r.stamp, r.time = offset, stamp, ev.Time
+	r.cohortID, r.name = s.copied(ev.CohortID), s.copied(ev.CohortName)
+	r.users, r.from, r.in, r.issue = len(ev.Users), len(s.keys), ev.InCohort, ev.TimeIssue
 	if r.route != nil {
 		for i := range ev.Users {
 			f.keys = f.mapper.Map(&ev.Users[i], f.keys[:0])
@@ -94,7 +95,6 @@ func (f *feed) stageRecord(offset, stamp int64, ev *event.Event) {
 		}
 	}
 	r.to = len(s.keys)
-	s.records = append(s.records, r)
 }
 
 // unstage puts what is gathered to the pending set. now is the time by the
@@ -170,7 +170,10 @@ func (f *feed) put(ctx context.Context, r *staged, now int64) bool {
 	case r.cohort.unfit:
 		funnel.skip(reasonBadAttribute, r.users)
 	default:
-		ch := change{time: r.time, offset: r.offset, stamp: r.stamp, mark: m, in: r.in}
+		// By its fields: a literal would be made elsewhere and copied in larger
+		// pieces than it was written in, which the processor stalls on.
+		var ch change
+		ch.time, ch.offset, ch.stamp, ch.mark, ch.in = r.time, r.offset, r.stamp, m, r.in
 		r.cohort.callIt(s.at(r.name), &ch)
 		for k := r.from; k < r.to; k++ {
 			key := &s.keys[k]

@@ -60,7 +60,9 @@ func (s *store) add(c *cohort, key []byte, hash uint32) ref {
 			s.chunks = append(s.chunks, new([storeChunk]entry))
 		}
 	}
-	*s.at(r) = entry{cohort: c.number, place: s.keys.put(key), length: uint16(len(key))}
+	e := s.at(r)
+	*e = entry{}
+	e.cohort, e.place, e.length = c.number, s.keys.put(key), uint16(len(key))
 	c.index.add(hash, r)
 	return r
 }

@@ -13,7 +13,8 @@ import (
 // TestTheStoreIsAMap holds the store to maps and slices, over any order of
 // additions and removals: what was added is found by its key until it is
 // removed, with its key as it was, and lists keep their order. Hashes are cut
-// to a few bits, so that keys collide.
+// to a few bits, so that keys collide, at the table's beginning, at its end and
+// all over it.
 func TestTheStoreIsAMap(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -28,8 +29,9 @@ func TestTheStoreIsAMap(t *testing.T) {
 		var order []ref
 		most := 0 // Entries at once, so far.
 		pick := rapid.IntRange(0, len(cohorts)-1)
-		bits := rapid.SampledFrom([]uint32{0, 3, 1<<32 - 1}).Draw(t, "bits of the hash")
-		hash := func(key []byte) uint32 { return s.hash(key) & bits }
+		bits := rapid.SampledFrom([]uint32{0, 3, 7 << 29, 1<<32 - 1}).Draw(t, "bits of the hash")
+		others := rapid.SampledFrom([]uint32{0, 1<<32 - 1}).Draw(t, "the other bits")
+		hash := func(key []byte) uint32 { return s.hash(key)&bits | others&^bits }
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				i := pick.Draw(t, "cohort")
@@ -72,6 +74,7 @@ func TestTheStoreIsAMap(t *testing.T) {
 			"": func(t *rapid.T) {
 				size, keys := int64(0), int64(0)
 				for i, c := range cohorts {
+					inOrder(t, &c.index)
 					if c.index.n != len(model[i]) {
 						t.Fatalf("the index counts %d of %d", c.index.n, len(model[i]))
 					}
@@ -185,5 +188,24 @@ func TestABatchTakesItsKeysWithIt(t *testing.T) {
 	}
 	if len(f.items) != 2 || c.queue.length != 1 {
 		t.Errorf("%d taken, %d left", len(f.items), c.queue.length)
+	}
+}
+
+// inOrder holds an index to the order that its searches go by: whoever stands
+// away from home stands behind one that is no nearer to its own home.
+func inOrder(t *rapid.T, x *index) {
+	for i, s := range x.slots {
+		far := uint32(0)
+		if s != 0 {
+			far = x.distance(s, uint32(i))
+		}
+		if far == 0 {
+			continue
+		}
+		before := uint32(i+len(x.slots)-1) & uint32(len(x.slots)-1)
+		b := x.slots[before]
+		if d := x.distance(b, before); b == 0 || d+1 < far || d+1 == far && b.hash() > s.hash() {
+			t.Fatalf("the slot %x at %d stands behind %x, of %x", s, i, b, x.slots)
+		}
 	}
 }

@@ -164,19 +164,21 @@ func drain(batch *kafka.Batch, offset int64, into []stream.Record) (records []st
 		if m.Offset < offset {
 			continue
 		}
-		records = append(records, recordOf(m))
+		records = append(records, stream.Record{})
+		r := &records[len(records)-1]
+		r.Offset, r.Time, r.Key, r.Value, r.Headers = m.Offset, m.Time, m.Key, m.Value, headersOf(m.Headers)
 	}
 }
 
-func recordOf(m kafka.Message) stream.Record {
-	r := stream.Record{Offset: m.Offset, Time: m.Time, Key: m.Key, Value: m.Value}
-	if len(m.Headers) > 0 {
-		r.Headers = make([]stream.Header, len(m.Headers))
-		for i, h := range m.Headers {
-			r.Headers[i] = stream.Header{Key: h.Key, Value: h.Value}
-		}
+func headersOf(headers []kafka.Header) []stream.Header {
+	if len(headers) == 0 {
+		return nil
 	}
-	return r
+	of := make([]stream.Header, len(headers))
+	for i, h := range headers {
+		of[i] = stream.Header{Key: h.Key, Value: h.Value}
+	}
+	return of
 }
 
 // leader returns a partition of the topic that has a leader.
