@@ -75,19 +75,14 @@ func (d *Decoder) Decode(value []byte, recordTime time.Time) (*Event, error) {
 		return nil, err
 	}
 	f := &d.fields
-	d.event = Event{
-		CohortID:   f.cohortID.Bytes,
-		CohortName: f.cohortName.Bytes,
-		InCohort:   f.inCohort == 't',
-		Time:       recordTime.UnixMicro(),
-		TimeIssue:  TimeMissing,
-		MessageID:  f.messageID.Bytes,
-		Users:      d.users,
-	}
+	ev := &d.event
+	ev.CohortID, ev.CohortName, ev.MessageID = f.cohortID.Bytes, f.cohortName.Bytes, f.messageID.Bytes
+	ev.InCohort, ev.Users = f.inCohort == 't', d.users
+	ev.Time, ev.TimeIssue = recordTime.UnixMicro(), TimeMissing
 	if f.timed {
-		d.event.Time, d.event.TimeIssue = resolveTime(f.computedTime, d.event.Time)
+		ev.Time, ev.TimeIssue = resolveTime(f.computedTime, ev.Time)
 	}
-	return &d.event, nil
+	return ev, nil
 }
 
 // reset forgets the last record. It clears what pointed into it, so that a
@@ -98,8 +93,10 @@ func (d *Decoder) reset(value []byte) {
 	d.fields = fields{}
 	d.users = emptied(d.users)
 	d.values = emptied(d.values)
-	for i := range d.slots {
-		d.slots[i] = emptied(d.slots[i][:cap(d.slots[i])])
+	for i, slot := range d.slots {
+		if len(slot) > 0 || cap(slot) > keepEntries {
+			d.slots[i] = emptied(slot[:cap(slot)])
+		}
 	}
 	if d.copied = d.copied[:0]; cap(d.copied) > keepText {
 		d.copied = nil

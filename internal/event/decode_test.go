@@ -209,6 +209,27 @@ func TestDecoderKeepsNoLargeBuffers(t *testing.T) {
 	require.LessOrEqual(t, max(cap(d.copied), cap(d.keyText)), keepText)
 }
 
+// A decoder lasts as long as its feed, and a record may have a megabyte.
+func TestDecoderKeepsNoRecordButTheLast(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{
+		"many values":     `[{"device_id":["a","b","c"]},{"device_id":["d"]}]`,
+		"a repeated key":  `[{"device_id":["a","b","c"],"device_id":"d"}]`,
+		"a broken record": `[{"device_id":["a","b","c"],`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := NewDecoder(pathsOf(t, "device_id"))
+			_, _ = d.Decode(payload("users", first), stamp)
+			_, err := d.Decode(payload("users", `[{}]`), stamp)
+			require.NoError(t, err)
+			for _, v := range append(d.slots[0][:cap(d.slots[0])], d.values[:cap(d.values)]...) {
+				require.Nil(t, v.Bytes)
+			}
+		})
+	}
+}
+
 func TestComputedTime(t *testing.T) {
 	t.Parallel()
 	const second = int64(1692206763_000_000)

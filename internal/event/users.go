@@ -28,10 +28,17 @@ func (d *Decoder) members(i int) int {
 func (d *Decoder) addUser() {
 	first := len(d.values)
 	for i, slot := range d.slots {
-		if len(slot) == 1 {
-			d.values = append(d.values, slot[0])
-		} else {
-			d.values = append(d.values, slot...)
+		if len(slot) == 0 {
+			continue
+		}
+		for j := range slot {
+			// By its fields, for the processor stalls on a copy in larger pieces than
+			// it was written in just before.
+			from := &slot[j]
+			d.values = append(d.values, Value{})
+			to := &d.values[len(d.values)-1]
+			to.Bytes, to.Path, to.Kind, to.Invalid = from.Bytes, from.Path, from.Kind, from.Invalid
+			from.Bytes = nil
 		}
 		d.slots[i] = slot[:0]
 	}
@@ -67,7 +74,7 @@ func (d *Decoder) properties(i, depth int, n *node) int {
 func (d *Decoder) property(i, depth int, n *node) int {
 	// The key may have been there before: the last one wins, wholly.
 	for _, path := range n.under {
-		d.slots[path] = d.slots[path][:0]
+		d.slots[path] = emptied(d.slots[path])
 	}
 	c := d.at(i)
 	if c == '[' && len(n.leaves) > 0 {

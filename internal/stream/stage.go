@@ -85,12 +85,13 @@ func (f *feed) stageRecord(offset, stamp int64, ev *event.Event) {
 	if r.route != nil {
 		for i := range ev.Users {
 			f.keys = f.mapper.Map(&ev.Users[i], f.keys[:0])
-			for _, key := range f.keys {
-				k := stagedKey{skip: key.Skip}
-				if key.Skip == mapping.SkipNone {
+			for j := range f.keys {
+				key := &f.keys[j]
+				s.keys = append(s.keys, stagedKey{})
+				k := &s.keys[len(s.keys)-1]
+				if k.skip = key.Skip; k.skip == mapping.SkipNone {
 					k.stretch, k.hash = s.copied(key.Bytes), f.g.store.hash(key.Bytes)
 				}
-				s.keys = append(s.keys, k)
 			}
 		}
 	}
@@ -170,8 +171,9 @@ func (f *feed) put(ctx context.Context, r *staged, now int64) bool {
 	case r.cohort.unfit:
 		funnel.skip(reasonBadAttribute, r.users)
 	default:
-		// By its fields: a literal would be made elsewhere and copied in larger
-		// pieces than it was written in, which the processor stalls on.
+		// By its fields, here and wherever one is made for each change: a literal
+		// would be made elsewhere and copied in larger pieces than it was written
+		// in, which the processor stalls on.
 		var ch change
 		ch.time, ch.offset, ch.stamp, ch.mark, ch.in = r.time, r.offset, r.stamp, m, r.in
 		r.cohort.callIt(s.at(r.name), &ch)
