@@ -127,8 +127,12 @@ func (l *load) deliver(api string, latency time.Duration) (r row, err error) {
 	for _, n := range l.sizes {
 		least += (n + batch - 1) / batch
 	}
+	rate := 0.0
+	if took := last.Sub(first); took > 0 { // Else it was all done between two looks.
+		rate = float64(l.Events) / took.Seconds()
+	}
 	return row{
-		CPU: perEvent(used.cpu, l.Events), Rate: float64(l.Events) / last.Sub(first).Seconds(),
+		CPU: perEvent(used.cpu, l.Events), Rate: rate,
 		Requests: end.sum("cohortsync_braze_requests_total") / float64(least),
 		Memory:   used.peak, Bound: 64e6 + int64(160*held),
 	}, nil

@@ -71,10 +71,10 @@ func (cmd runCmd) Run(p process) (err error) {
 	return nil
 }
 
-// gcPercent has the garbage collector run when the heap has grown by a third. A
+// gcPercent has the garbage collector run when the heap has grown by two fifths. A
 // cycle is cheap, for most of what the worker keeps holds no pointers, and
 // memory that is counted in max_memory should not be taken twice over.
-const gcPercent = 33
+const gcPercent = 40
 
 // tune sets what GOGC and GOMEMLIMIT do not. The limit leaves room for what
 // max_memory does not count: connections, requests, the runtime, and what the
@@ -84,7 +84,7 @@ func tune(env func(string) (string, bool), maxMemory int64) {
 		debug.SetGCPercent(gcPercent)
 	}
 	if _, given := env("GOMEMLIMIT"); !given {
-		debug.SetMemoryLimit(maxMemory + maxMemory/8 + 56<<20)
+		debug.SetMemoryLimit(maxMemory + maxMemory/8 + 48<<20)
 	}
 }
 

@@ -90,6 +90,7 @@ func (d *Decoder) Decode(value []byte, recordTime time.Time) (*Event, error) {
 func (d *Decoder) reset(value []byte) {
 	d.data = value
 	d.failure = DecodeError{}
+	d.book.last = 0
 	d.fields = fields{}
 	d.users = emptied(d.users)
 	d.values = emptied(d.values)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -405,4 +407,43 @@ func TestWithoutAKafkaTimestampATimePast2100IsAhead(t *testing.T) {
 		require.Equal(t, c.issue.String(), got.TimeIssue.String(), c.json)
 		require.Equal(t, c.want, got.Time, c.json)
 	}
+}
+
+// Producers change, and one topic may have many of them.
+func TestADecoderKnowsOnlySomeKeysByHeart(t *testing.T) {
+	t.Parallel()
+	d := NewDecoder(nil)
+	for i := range 1000 {
+		_, err := d.Decode(payload("users", fmt.Sprintf(`[{"key%d":1,%q:2}]`, i, strings.Repeat("k", 100+i))), stamp)
+		require.NoError(t, err)
+	}
+	require.Len(t, d.book.keys, keptKeys)
+	for _, k := range d.book.keys {
+		require.LessOrEqual(t, len(k.text), keptText)
+	}
+}
+
+// What a decoder has learned from other records must not show.
+func TestADecoderReadsEveryRecordAsIfItWereItsFirst(t *testing.T) {
+	t.Parallel()
+	paths := pathsOf(t, fuzzPaths...)
+	rapid.Check(t, func(t *rapid.T) {
+		d := NewDecoder(paths)
+		key := rapid.SampledFrom([]string{`"user_id"`, `"user_i"`, `"device_id" `, `"é"`, `"user\u005fid"`, `"users`, `"`, ``, `"user_properties"`})
+		value := rapid.SampledFrom([]string{`"u"`, `["a","b"]`, `{"crm_id":1}`, `{"a":{"b":"c"}}`, `null`, ``, `tru`})
+		for range rapid.IntRange(1, 20).Draw(t, "records") {
+			user := ""
+			for i := range rapid.IntRange(0, 4).Draw(t, "keys") {
+				if i > 0 {
+					user += ","
+				}
+				user += key.Draw(t, "key") + rapid.SampledFrom([]string{":", " : ", "", "::"}).Draw(t, "colon") + value.Draw(t, "value")
+			}
+			record := payload("users", "[{"+user+"},{"+user+"}]")
+			want, wantErr := NewDecoder(paths).Decode(record, stamp)
+			got, err := d.Decode(record, stamp)
+			require.Equal(t, wantErr, err, "%s", record)
+			require.Empty(t, cmp.Diff(want, got, cmpopts.EquateEmpty()), "%s", record)
+		}
+	})
 }

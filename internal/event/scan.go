@@ -15,6 +15,7 @@ type scanner struct {
 	// stack has a bit for each open array or object, set for an object.
 	stack   [maxDepth/64 + 1]uint64
 	failure DecodeError
+	book    keyBook
 }
 
 // token is a string as it stands in data, without its quotes.
@@ -123,12 +124,20 @@ func (s *scanner) next(i int, object bool) (after int, more bool) {
 
 // key reads a member's key and its colon.
 func (s *scanner) key(i int) (key token, value int) {
+	if i < len(s.data) {
+		if n := s.book.expected(s.data[i:]); n > 0 {
+			return token{start: i + 1, end: i + n - 2}, s.space(i + n)
+		}
+	}
 	if s.at(i) != '"' {
 		return key, s.fail(i, NotJSON, "a key in double quotes")
 	}
 	key, i = s.text(i + 1)
 	if i < 0 {
 		return key, i
+	}
+	if s.at(i) == ':' && !key.escaped && !key.wide {
+		s.book.learn(s.data[key.start-1 : i+1])
 	}
 	if i = s.space(i); s.at(i) != ':' {
 		return key, s.fail(i, NotJSON, "a colon")

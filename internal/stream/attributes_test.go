@@ -287,21 +287,24 @@ func TestEntriesCoolDownInTheOrderOfTheirAnswers(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		q := cooling{guard: rapid.Int64Range(1, 20).Draw(t, "guard")}
-		type rest struct {
+		s, c := newStore(), &cohort{}
+		s.join(c)
+		type resting struct {
 			entry ref
 			until int64
 		}
-		var model []rest
-		now, next := int64(1), ref(0)
+		var model []resting
+		now := int64(1)
 		t.Repeat(map[string]func(*rapid.T){
 			"answer": func(*rapid.T) {
-				next++
-				q.push(next, now)
-				model = append(model, rest{next, now + q.guard})
+				key := fmt.Appendf(nil, "%d", len(model))
+				r := s.add(c, key, s.hash(key))
+				q.push(s, r, now)
+				model = append(model, resting{r, now + q.guard})
 			},
 			"wait": func(t *rapid.T) { now += rapid.Int64Range(1, 15).Draw(t, "for") },
 			"pop": func(t *rapid.T) {
-				r := q.pop(now)
+				r := q.pop(s, now)
 				if len(model) == 0 || model[0].until > now {
 					if r != 0 {
 						t.Fatal("popped before its time")
@@ -318,8 +321,8 @@ func TestEntriesCoolDownInTheOrderOfTheirAnswers(t *testing.T) {
 				if len(model) > 0 {
 					until = model[0].until
 				}
-				if q.length() != len(model) || q.next() != until {
-					t.Fatalf("%d rest, the next until %d; want %d and %d", q.length(), q.next(), len(model), until)
+				if q.length != len(model) || q.next() != until {
+					t.Fatalf("%d rest, the next until %d; want %d and %d", q.length, q.next(), len(model), until)
 				}
 			},
 		})

@@ -24,7 +24,7 @@ func (t *Target) audit() error {
 }
 
 func (g *generation) audit() error {
-	pending, used := 0, g.memory.reserved+int64(g.cooling.length())*coolingCost
+	pending, used := 0, g.memory.reserved+int64(g.cooling.moments())*restCost
 	entries := make(map[*cohort][]*entry)
 	for r := ref(1); r < g.store.unused; r++ {
 		if e := g.store.at(r); e.length > 0 {
@@ -82,7 +82,7 @@ func (g *generation) audit() error {
 	}
 	// Every feed may hold one batch beyond the limit, and nothing waits for room
 	// to note a cohort.
-	slack := int64(len(g.feeds)) * int64(g.schedule.maxBatch) * 2 * (entryCost + coolingCost + markCost + 64)
+	slack := int64(len(g.feeds)) * int64(g.schedule.maxBatch) * 2 * (entryCost + restCost + markCost + 64)
 	for _, f := range g.feeds {
 		for _, c := range f.cohorts {
 			slack += cohortCost + int64(len(c.id))

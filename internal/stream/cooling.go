@@ -1,8 +1,8 @@
 package stream
 
-// coolingCost is what the memory budget counts for an entry that cools down,
-// beside the entry itself: its place in the queue, which doubles as it grows.
-const coolingCost = 32
+// restCost is what the memory budget counts for a moment at which entries were
+// answered: its place in the queue, which doubles as it grows.
+const restCost = 64
 
 // cooling holds the entries that may not be sent again yet, those answered
 // first in front. Braze's attributes API applies a request some time after it
@@ -12,37 +12,52 @@ const coolingCost = 32
 type cooling struct {
 	// guard is how long an entry rests, in nanoseconds; 0 for not at all.
 	guard int64
-	queue []cooled
+	// queue has a rest for each moment, not for each entry: those of one request
+	// are answered together, and an entry that rests is in no other list.
+	queue []rest
 	// first is where the queue begins: what stands before it has left.
 	first int
+	// length counts the entries.
+	length int
 }
 
-type cooled struct {
-	entry ref
-	until int64
+// rest is what the entries answered at one moment have before them.
+type rest struct {
+	until   int64
+	entries list
 }
 
-func (q *cooling) length() int { return len(q.queue) - q.first }
+func (q *cooling) moments() int { return len(q.queue) - q.first }
 
-func (q *cooling) push(r ref, now int64) {
-	if q.first > len(q.queue)/2 {
-		q.queue, q.first = q.queue[:copy(q.queue, q.queue[q.first:])], 0
+func (q *cooling) push(s *store, r ref, now int64) {
+	if q.moments() == 0 || q.queue[len(q.queue)-1].until != now+q.guard {
+		if q.first > len(q.queue)/2 {
+			q.queue, q.first = q.queue[:copy(q.queue, q.queue[q.first:])], 0
+		}
+		q.queue = append(q.queue, rest{until: now + q.guard})
 	}
-	q.queue = append(q.queue, cooled{r, now + q.guard})
+	s.pushBack(&q.queue[len(q.queue)-1].entries, r)
+	q.length++
 }
 
 // pop returns the next entry that has rested for long enough, or 0.
-func (q *cooling) pop(now int64) ref {
-	if q.length() == 0 || q.queue[q.first].until > now {
+func (q *cooling) pop(s *store, now int64) ref {
+	if q.moments() == 0 || q.queue[q.first].until > now {
 		return 0
 	}
-	q.first++
-	return q.queue[q.first-1].entry
+	entries := &q.queue[q.first].entries
+	r := entries.front
+	s.unlink(entries, r)
+	q.length--
+	if entries.length == 0 {
+		q.first++
+	}
+	return r
 }
 
 // next returns when the first entry will have rested for long enough, or 0.
 func (q *cooling) next() int64 {
-	if q.length() == 0 {
+	if q.moments() == 0 {
 		return 0
 	}
 	return q.queue[q.first].until
@@ -55,8 +70,9 @@ func (g *generation) answered(r ref, now int64) {
 		e := g.store.at(r)
 		e.cooling = true
 		g.store.cohortOf(e).feed.resting++
-		g.cooling.push(r, now)
-		g.memory.used += coolingCost
+		before := g.cooling.moments()
+		g.cooling.push(g.store, r, now)
+		g.memory.used += int64(g.cooling.moments()-before) * restCost
 		return
 	}
 	g.rested(r)
@@ -80,9 +96,9 @@ func (g *generation) rested(r ref) {
 
 // thaw ends the rest of the entries whose time has come.
 func (g *generation) thaw(now int64) {
+	before := g.cooling.moments()
 	freed := false
-	for r := g.cooling.pop(now); r != 0; r = g.cooling.pop(now) {
-		g.memory.used -= coolingCost
+	for r := g.cooling.pop(g.store, now); r != 0; r = g.cooling.pop(g.store, now) {
 		freed = true
 		e := g.store.at(r)
 		e.cooling = false
@@ -94,6 +110,7 @@ func (g *generation) thaw(now int64) {
 		}
 	}
 	if freed {
+		g.memory.used -= int64(before-g.cooling.moments()) * restCost
 		g.memory.announce()
 	}
 }

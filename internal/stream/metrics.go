@@ -245,7 +245,7 @@ func (t *Target) snapshot() snapshot {
 	if g == nil {
 		return s
 	}
-	s.late, s.inFlight, s.bytes = g.late.length+g.cooling.length(), g.inFlight, g.memory.used
+	s.late, s.inFlight, s.bytes = g.late.length+g.cooling.length, g.inFlight, g.memory.used
 	s.pendingBytes = s.bytes - g.memory.reserved - g.late.bytes
 	for _, f := range g.feeds {
 		s.pending += f.pending

@@ -118,8 +118,10 @@ func (c *cursor) poll(ctx context.Context, offset int64, maxBytes int) (stream.F
 		MaxBytes: min(max(maxBytes, 1), fetchLimit),
 		MaxWait:  c.b.opt.PollWait,
 	})
-	clear(c.records)
 	records, whole := drain(batch, offset, c.records[:0])
+	if last := len(c.records); last > len(records) {
+		clear(c.records[len(records):]) // They would keep what they point to.
+	}
 	if c.records = records; cap(records) > keepRecords {
 		c.records = nil
 	}
