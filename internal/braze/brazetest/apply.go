@@ -1,7 +1,6 @@
 package brazetest
 
 import (
-	"container/heap"
 	"strings"
 	"time"
 
@@ -46,7 +45,7 @@ func (s *Server) accept(x *exchange) {
 		d.user.holds++
 		d.step.at += s.rng.Int64N(int64(s.o.ApplyWithin))
 		all = append(all, d)
-		heap.Push(&s.later, slot{d.step.at, &all[len(all)-1]})
+		s.later.push(slot{d.step.at, &all[len(all)-1]}, now)
 	}
 }
 
@@ -54,8 +53,8 @@ func (s *Server) accept(x *exchange) {
 func (s *Server) apply(d *due) {
 	u := d.user
 	if limit := s.o.OperationLimit; limit > 0 && len(u.applied) == limit {
-		copy(u.applied, u.applied[1:])
-		u.applied[limit-1] = d.step
+		u.applied[u.oldest] = d.step
+		u.oldest = (u.oldest + 1) % limit
 	} else {
 		u.applied = append(u.applied, d.step)
 	}
@@ -79,43 +78,9 @@ func (s *Server) knows(id catalog.Identifier) bool {
 	return id.Kind != catalog.DeviceID || s.o.Identified == nil || !s.o.Identified(id.Value)
 }
 
-// due is an operation that Braze has accepted, and the time for it.
-type due struct {
-	place
-	id   catalog.Identifier
-	step step
-}
-
-// later is a heap of what is due, the earliest first. It takes the place of a
-// goroutine: nobody sees the difference between what was applied at its time
-// and what is applied, with that time, by the first who looks.
-//
-// The times stand beside the pointers, for a heap compares far more often than
-// it hands out.
-type later []slot
-
-type slot struct {
-	at  int64
-	due *due
-}
-
-func (l *later) Len() int           { return len(*l) }
-func (l *later) Less(i, j int) bool { return (*l)[i].at < (*l)[j].at }
-func (l *later) Swap(i, j int)      { (*l)[i], (*l)[j] = (*l)[j], (*l)[i] }
-func (l *later) Push(d any)         { *l = append(*l, d.(slot)) }
-
-func (l *later) Pop() any {
-	last := len(*l) - 1
-	d := (*l)[last]
-	(*l)[last] = slot{}
-	*l = (*l)[:last]
-	return d
-}
-
 // settle applies what is due by now.
 func (s *Server) settle(now time.Time) {
-	for len(s.later) > 0 && s.later[0].at <= now.UnixNano() {
-		d := heap.Pop(&s.later).(slot).due
+	for d := s.later.pop(now.UnixNano()); d != nil; d = s.later.pop(now.UnixNano()) {
 		s.apply(d)
 		d.cohort.release(d.id, d.user)
 	}

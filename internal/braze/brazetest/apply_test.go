@@ -65,6 +65,6 @@ func TestAClientThatWaitsSeesWhatWasAccepted(t *testing.T) {
 			require.Equal(t, server.Accepted("a"), server.Members("a"))
 		}
 		require.Equal(t, map[catalog.Identifier]bool{external("v"): true}, server.Members("a"))
-		require.Empty(t, server.later)
+		require.Zero(t, server.later.length())
 	})
 }

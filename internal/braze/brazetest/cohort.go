@@ -26,7 +26,10 @@ type cohort struct {
 // for it.
 type user struct {
 	member, accepted, noted bool
-	applied                 []step
+	// applied are the operations, in a ring once there are as many as are kept;
+	// oldest is where it begins.
+	applied []step
+	oldest  int
 	// holds counts the requests in flight and the operations due later.
 	holds int
 	// seen is the last request with this user.
@@ -43,9 +46,18 @@ type step struct {
 
 func (s step) removes() bool { return s.packed&1 == 1 }
 
+// look reads what applying an operation will need.
+func (u *user) look() int {
+	if len(u.applied) == 0 {
+		return u.holds
+	}
+	return u.holds + int(u.applied[0].at)
+}
+
 func (u *user) operations() []Operation {
 	all := make([]Operation, len(u.applied))
-	for i, s := range u.applied {
+	for i := range u.applied {
+		s := u.applied[(u.oldest+i)%len(u.applied)]
 		all[i] = Operation{Seq: int(s.packed >> 1), At: time.Unix(0, s.at), Remove: s.removes()}
 	}
 	return all

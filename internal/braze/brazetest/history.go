@@ -81,7 +81,7 @@ func (s *Server) Counters() Counters {
 	for endpoint, statuses := range s.counters.Requests {
 		c.Requests[endpoint] = maps.Clone(statuses)
 	}
-	c.Due = len(s.later)
+	c.Due = s.later.length()
 	for _, cohort := range s.cohorts {
 		c.Identifiers += len(cohort.users)
 		c.Members += cohort.members

@@ -24,7 +24,7 @@ type Server struct {
 	history  history
 	cohorts  map[string]*cohort
 	labels   map[string]bool // Those of all aliases.
-	later    later
+	later    *later
 	violated []string
 	counters Counters
 }
@@ -51,7 +51,7 @@ func New(o Options) *Server {
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cohorts, s.labels, s.later, s.violated = make(map[string]*cohort), make(map[string]bool), nil, nil
+	s.cohorts, s.labels, s.later, s.violated = make(map[string]*cohort), make(map[string]bool), newLater(s.o.ApplyWithin), nil
 	s.history.clear()
 	s.counters = Counters{Requests: make(map[string]map[int]int), InFlight: s.counters.InFlight}
 	s.limits = [2]limiter{
