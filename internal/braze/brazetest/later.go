@@ -100,7 +100,7 @@ func (l *later) turn() {
 	}
 	up := l.slices[l.first]
 	l.front = append(l.front, up...)
-	slices.SortStableFunc(l.front, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
+	slices.SortFunc(l.front, func(a, b slot) int { return cmp.Compare(a.at, b.at) })
 	// Each user is somewhere else in memory. Looked at in one go they come many
 	// at a time, while applying one operation after the other waits for each.
 	for _, s := range up {
