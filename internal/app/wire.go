@@ -30,7 +30,7 @@ func brokerOptions(cfg *config.Config, deps Deps) (broker.Options, error) {
 		Brokers: k.Brokers, Topic: k.Topic, DeadLetterTopic: k.DeadLetterTopic, ClientID: "cohortsync",
 		SessionTimeout: k.SessionTimeout, RebalanceTimeout: k.RebalanceTimeout,
 		HeartbeatInterval: k.HeartbeatInterval, DrainTimeout: k.DrainTimeout,
-		AllowCompacted: k.AllowCompacted, Logger: deps.Logger,
+		AllowCompacted: k.AllowCompacted, ReadCommitted: k.Isolation == config.ReadCommitted, Logger: deps.Logger,
 	}
 	if k.TLS.Enabled {
 		tls, err := broker.TLSConfig(k.TLS.CAFile, k.TLS.CertFile, k.TLS.KeyFile)

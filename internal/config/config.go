@@ -50,6 +50,7 @@ type Kafka struct {
 	DrainTimeout      time.Duration
 	CommitInterval    time.Duration
 	AllowCompacted    bool
+	Isolation         Isolation
 }
 
 // GroupOf returns the target's consumer group.
@@ -101,6 +102,16 @@ type TLS struct {
 
 // SASLMechanism is a way to log in to the brokers.
 type SASLMechanism string
+
+// Isolation says what is read of a topic that is written in transactions.
+type Isolation string
+
+// ReadUncommitted takes every record as it is written. ReadCommitted takes those
+// of transactions that were committed, once they were.
+const (
+	ReadUncommitted Isolation = "read_uncommitted"
+	ReadCommitted   Isolation = "read_committed"
+)
 
 // The mechanisms; SASLNone does not log in.
 const (
@@ -155,6 +166,7 @@ func defaults() Config {
 			Group:             "cohortsync",
 			StartFrom:         StartFrom{At: StartEarliest},
 			SASL:              SASL{Mechanism: SASLNone},
+			Isolation:         ReadUncommitted,
 			SessionTimeout:    30 * time.Second,
 			RebalanceTimeout:  30 * time.Second,
 			HeartbeatInterval: 3 * time.Second,

@@ -71,6 +71,7 @@ func kafkaKeys(k *Kafka) []key {
 		{"drain_timeout", "How long requests in flight may take when partitions are lost or the worker stops.", false, duration(&k.DrainTimeout)},
 		{"commit_interval", "How often offsets are committed.", false, duration(&k.CommitInterval)},
 		{"allow_compacted", "Whether to read a topic whose compaction has thrown changes away.", false, boolean{&k.AllowCompacted}},
+		{"isolation", "Whether to read a topic that is written in transactions as it is written, or only what was committed.", false, oneOf(&k.Isolation, []Isolation{ReadUncommitted, ReadCommitted})},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -60,7 +61,10 @@ type Options struct {
 	JoinBackoff time.Duration
 	// AllowCompacted reads a compacted topic all the same.
 	AllowCompacted bool
-	Logger         *slog.Logger
+	// ReadCommitted leaves out the records of transactions that were aborted, and
+	// waits with those of transactions that have not ended.
+	ReadCommitted bool
+	Logger        *slog.Logger
 }
 
 // metadataTTL is how old the client's picture of the cluster may get. kafka-go
@@ -75,6 +79,8 @@ type Broker struct {
 	opt       Options
 	client    *kafka.Client
 	transport *kafka.Transport
+	// warnedOfAborts says that an aborted transaction has been told of.
+	warnedOfAborts atomic.Bool
 }
 
 // New checks the options and does not touch the network. The caller closes

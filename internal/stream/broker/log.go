@@ -71,11 +71,16 @@ func (l *log) offsets(ctx context.Context, partitions []int, timestamp int64) (m
 	for i, p := range led {
 		wanted[i] = listoffsets.RequestPartition{Partition: int32(p), CurrentLeaderEpoch: -1, Timestamp: timestamp}
 	}
+	var isolation int8
+	if l.opt.ReadCommitted {
+		isolation = 1 // The end is then that of what may be read.
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.opt.NetworkTimeout)
 	defer cancel()
 	answer, err := l.transport.RoundTrip(ctx, l.client.Addr, &listoffsets.Request{
-		ReplicaID: -1,
-		Topics:    []listoffsets.RequestTopic{{Topic: l.opt.Topic, Partitions: wanted}},
+		ReplicaID:      -1,
+		IsolationLevel: isolation,
+		Topics:         []listoffsets.RequestTopic{{Topic: l.opt.Topic, Partitions: wanted}},
 	})
 	if err != nil {
 		return offsets, errors.Join(missing, err)
@@ -122,5 +127,8 @@ func (l *log) led(ctx context.Context, partitions []int) (led []int, missing err
 }
 
 func (l *log) Open(partition int) stream.Cursor {
+	if l.opt.ReadCommitted {
+		return &committed{b: (*Broker)(l), partition: partition}
+	}
 	return &cursor{b: (*Broker)(l), partition: partition}
 }

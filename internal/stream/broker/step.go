@@ -76,9 +76,22 @@ func (b *Broker) markControl(ctx context.Context, partition int, records []strea
 				return fmt.Errorf("looking at the batch of offset %d: %w", r.Offset, errStuck)
 			}
 		}
-		r.Control = s.control
+		if r.Control = s.control; s.control && aborts(r.Key) {
+			b.warnOfAborts()
+		}
 	}
 	return nil
+}
+
+// aborts says that a marker's key is that of an abort, not of a commit.
+func aborts(key []byte) bool { return len(key) == 4 && key[2] == 0 && key[3] == 0 }
+
+// warnOfAborts tells once what reading uncommitted records comes to.
+func (b *Broker) warnOfAborts() {
+	if !b.warnedOfAborts.Swap(true) {
+		b.opt.Logger.Warn("the topic has transactions that were aborted, and their records are delivered all the same; to leave them out, set kafka.isolation to read_committed",
+			"topic", b.opt.Topic)
+	}
 }
 
 // covering returns the batch that an offset is in.
@@ -110,11 +123,19 @@ func (b *Broker) batchAt(ctx context.Context, partition int, offset int64) ([]st
 	if err != nil {
 		return nil, fmt.Errorf("reading a batch: %w", err)
 	}
-	readers := []kafka.RecordReader{answer.Records}
-	if s, ok := answer.Records.(*protocol.RecordStream); ok {
+	records, err := appendRecords(nil, answer.Records, offset)
+	if err != nil {
+		return nil, fmt.Errorf("reading a batch: %w", err)
+	}
+	return records, nil
+}
+
+// appendRecords appends copies of the records at or past an offset.
+func appendRecords(records []stream.Record, from kafka.RecordReader, offset int64) ([]stream.Record, error) {
+	readers := []kafka.RecordReader{from}
+	if s, ok := from.(*protocol.RecordStream); ok {
 		readers = s.Records
 	}
-	var records []stream.Record
 	for _, reader := range readers {
 		_, control := reader.(*protocol.ControlBatch)
 		for {
@@ -123,11 +144,11 @@ func (b *Broker) batchAt(ctx context.Context, partition int, offset int64) ([]st
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("reading a batch: %w", err)
+				return records, err
 			}
 			copied, err := copyOf(r, control)
 			if err != nil {
-				return nil, fmt.Errorf("reading a batch: %w", err)
+				return records, err
 			}
 			if copied.Offset >= offset {
 				records = append(records, copied)

@@ -117,7 +117,7 @@ func TestEveryRecordOfACompactedLogIsReadOnceFromAnyOffset(t *testing.T) {
 			t.Parallel()
 			cluster := startKafka(t, 1)
 			end := serveLog(cluster, segments)
-			b := connect(t, cluster)
+			b, committed := connect(t, cluster), connect(t, cluster, readCommitted)
 			for from := range min(end, 13) {
 				var want []int64
 				for _, segment := range segments {
@@ -130,6 +130,7 @@ func TestEveryRecordOfACompactedLogIsReadOnceFromAnyOffset(t *testing.T) {
 					}
 				}
 				require.Equal(t, want, offsetsTo(t, b, from, end), "from offset %d", from)
+				require.Equal(t, want, offsetsTo(t, committed, from, end), "what is committed, from offset %d", from)
 			}
 		})
 	}
@@ -237,16 +238,23 @@ func TestAnAnswerCutAnywhereIsAnErrorAndNoPanic(t *testing.T) {
 	set := append(full(0, 1).bytes(), empty(2, 8).bytes()...)
 	whole = append(be.AppendUint32(whole, uint32(len(set))), set...)
 
-	got, err := fetchedSet(whole)
+	want := []span{
+		{first: 0, last: 1, records: 2, producer: -1, batch: full(0, 1).bytes()},
+		{first: 2, last: 8, producer: -1, batch: empty(2, 8).bytes()},
+	}
+	got, err := readAnswer(whole)
 	require.NoError(t, err)
-	require.Equal(t, []span{{first: 0, last: 1, records: 2}, {first: 2, last: 8}}, spans(got))
+	require.Equal(t, want, spans(got.set))
 	for n := range whole {
-		_, err := fetchedSet(whole[:n])
+		_, err := readAnswer(whole[:n])
 		require.Error(t, err, n)
 	}
 	for n := range set {
-		for _, s := range spans(set[:n]) {
-			require.Contains(t, []span{{first: 0, last: 1, records: 2}, {first: 2, last: 8}}, s, n)
+		for i, s := range spans(set[:n]) {
+			if s.batch == nil {
+				s.batch = want[i].batch
+			}
+			require.Equal(t, want[i], s, n)
 		}
 	}
 }
@@ -255,5 +263,5 @@ func TestABatchOfAnOldFormatIsReadAndNotSteppedOver(t *testing.T) {
 	t.Parallel()
 	// Magic 1: a wrapper's offset is that of its last record.
 	old := append(binary.BigEndian.AppendUint64(nil, 7), 0, 0, 0, 6, 0, 0, 0, 0, 1, 0)
-	require.Equal(t, []span{{last: 7, records: 1}}, spans(old))
+	require.Equal(t, []span{{last: 7, records: 1, batch: old}}, spans(old))
 }
