@@ -457,7 +457,23 @@ func TestStringsSurviveTheirEncoding(t *testing.T) {
 		var got string
 		require.NoError(t, json.Unmarshal(appendString(nil, s), &got))
 		require.Equal(t, string([]rune(s)), got, "each byte that is not UTF-8 becomes U+FFFD")
+		require.NotContains(t, string(appendString(nil, s)), "\x7f", "whoever prints it")
 	})
+}
+
+// Strings are looked at eight bytes at a time, and short ones byte by byte.
+func TestEveryOddByteIsSeenWhereverItStands(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		for length := 1; length <= 17; length++ {
+			for at := range length {
+				s := []byte(strings.Repeat("a", length))
+				s[at] = byte(c)
+				odd := c < ' ' || c >= 0x7f || c == '"' || c == '\\'
+				require.Equal(t, !odd, isPlain(string(s)), "%q", s)
+			}
+		}
+	}
 }
 
 func TestAllMetricsAreThereFromTheStart(t *testing.T) {

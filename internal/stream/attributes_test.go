@@ -328,3 +328,22 @@ func TestEntriesCoolDownInTheOrderOfTheirAnswers(t *testing.T) {
 		})
 	})
 }
+
+// A second's rest at a thousand requests a second must not take more memory from
+// hour to hour.
+func TestTheMomentsOfRestTakeNoMoreThanThoseThatLast(t *testing.T) {
+	t.Parallel()
+	q := cooling{guard: 100}
+	s, c := newStore(), &cohort{}
+	s.join(c)
+	for now := range int64(100_000) {
+		key := fmt.Appendf(nil, "%d", now)
+		q.push(s, s.add(c, key, s.hash(key)), now)
+		for r := q.pop(s, now); r != 0; r = q.pop(s, now) {
+			s.remove(r)
+		}
+	}
+	if cap(q.queue) > 1000 {
+		t.Errorf("there is room for %d moments, and %d last", cap(q.queue), q.moments())
+	}
+}

@@ -68,3 +68,20 @@ func TestAClientThatWaitsSeesWhatWasAccepted(t *testing.T) {
 		require.Zero(t, server.later.length())
 	})
 }
+
+func TestTheLastOperationsAreKeptInTheirOrder(t *testing.T) {
+	t.Parallel()
+	server := New(Options{APIKey: "s", OperationLimit: 3})
+	for i := range 8 {
+		_, _ = told(t, server, attributes(object("u", fmt.Sprintf(`"a":%v`, i%2 == 0))))
+		var got []int
+		for _, op := range server.Operations("a", external("u")) {
+			got = append(got, op.Seq)
+		}
+		var want []int
+		for n := max(0, i-2); n <= i; n++ {
+			want = append(want, n+1)
+		}
+		require.Equal(t, want, got)
+	}
+}

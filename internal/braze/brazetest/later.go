@@ -57,7 +57,7 @@ type later struct {
 
 // newLater returns a calendar for what is due within that time.
 func newLater(within time.Duration) *later {
-	return &later{width: max(int64(within)/(laterSlices-2), 1)}
+	return &later{width: int64(within)/(laterSlices-2) + 1}
 }
 
 func (l *later) length() int { return len(l.front) - l.next + l.sliced }
