@@ -17,11 +17,15 @@ FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the worker as bin/cohortsync, statically linked.
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/cohortsync ./cmd/worker
+
+.PHONY: image
+image: ## Build the worker's container image as cohortsync:VERSION.
+	docker build --target worker --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) -t cohortsync:$(VERSION) .
 
 .PHONY: test
 test: ## Run all tests with the race detector, in random order.
@@ -65,6 +69,10 @@ demo: ## Run the worker on an embedded Kafka and a simulated Braze that misbehav
 .PHONY: ci
 ci: ## Run all gates, as the CI does.
 	.ci/run
+
+.PHONY: ci-deps
+ci-deps: ## Bring up a Docker engine, Compose and the local images that the CI uses.
+	.ci/docker
 
 .PHONY: tools
 tools: $(TOOLS)/.built ## Build the pinned tools into .cache/tools (a few minutes the first time).

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"cohortsync/internal/healthcheck"
 )
 
 // The exit codes.
@@ -65,10 +67,27 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if err != nil {
 		return fail(errs, fmt.Errorf("%w: see brazesim --help", err), exitUsage)
 	}
-	if err := serve(ctx, o, out); err != nil {
+	do := serve
+	if o.Healthcheck {
+		do = askHealth
+	}
+	if err := do(ctx, o, out); err != nil {
 		return fail(errs, err, exitFailed)
 	}
 	return exitDone
+}
+
+// askHealth asks the brazesim that serves at --listen.
+func askHealth(ctx context.Context, o options, out io.Writer) error {
+	address, err := healthcheck.Address(o.Listen)
+	if err != nil {
+		return err
+	}
+	if err := healthcheck.Ask(ctx, address); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s is healthy\n", address)
+	return err
 }
 
 func fail(errs io.Writer, err error, code int) int {

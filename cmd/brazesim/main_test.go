@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,10 @@ func TestWhatUsersSee(t *testing.T) {
 		"no-dialect":           {[]string{"--dialect=klingon"}, exitUsage},
 		"users-that-are-none":  {[]string{"--users=testdata/users-bad.txt"}, exitFailed},
 		"users-that-are-gone":  {[]string{"--users=testdata/none.txt"}, exitFailed},
+		"healthcheck-nobody":   {[]string{"--healthcheck", "--listen=:1"}, exitFailed},
+		"keys-twice":           {[]string{"--api-key=k", "--api-key-file=testdata/none.txt"}, exitUsage},
+		"key-file-gone":        {[]string{"--api-key-file=testdata/none.txt"}, exitFailed},
+		"key-file-empty":       {[]string{"--partner-key-file=/dev/null"}, exitFailed},
 		"no-arguments-allowed": {[]string{"run"}, exitUsage},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,6 +67,25 @@ func TestItSaysThatItIsASimulatorAndWhatItHad(t *testing.T) {
 	require.Eventually(t, func() bool { return bytes.Contains([]byte(r.output()), []byte("twice")) }, time.Minute, time.Millisecond)
 	require.Contains(t, r.output(), "Stopped. It had 2 requests with 3 accepted operations, and holds 2 members.")
 	require.NotContains(t, r.output(), "other machines")
+}
+
+func TestItTellsAHealthcheckThatItIsWell(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	var out, errs bytes.Buffer
+	address := strings.TrimPrefix(r.url, "http://")
+	require.Equal(t, exitDone, run(t.Context(), []string{"--healthcheck", "--listen=" + address}, &out, &errs), errs.String())
+	require.Equal(t, address+" is healthy\n", out.String())
+}
+
+// The tests' key is s.
+func TestAKeyComesFromItsFile(t *testing.T) {
+	t.Parallel()
+	for key, status := range map[string]int{"s\n": http.StatusCreated, "another\n": http.StatusUnauthorized} {
+		file := filepath.Join(t.TempDir(), "key")
+		require.NoError(t, os.WriteFile(file, []byte(key), 0o600))
+		require.Equal(t, status, start(t, "--api-key-file", file).track(t, "u1", "a"), key)
+	}
 }
 
 func TestItWarnsWhereOthersCanReachIt(t *testing.T) {

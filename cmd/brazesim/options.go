@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"cohortsync/internal/braze/brazetest"
@@ -20,12 +23,16 @@ const (
 
 // options are the command line.
 type options struct {
-	Listen string `default:"127.0.0.1:8081" help:"Address to serve on. Whoever can reach it can see and change everything."`
-	Seed   uint64 `help:"Seed of the faults, the jitter and the order in which attributes are applied; 0 takes one from the clock."`
+	Listen string `env:"BRAZESIM_LISTEN" default:"127.0.0.1:8081" help:"Address to serve on. Whoever can reach it can see and change everything."`
+	// Healthcheck is the one thing that needs no simulator.
+	Healthcheck bool   `help:"Serve nothing: ask the brazesim that serves at --listen whether it is well, for a container's HEALTHCHECK. Exits with 0 or 1."`
+	Seed        uint64 `help:"Seed of the faults, the jitter and the order in which attributes are applied; 0 takes one from the clock."`
 
-	Partner    string `default:"amplitude" help:"Path segment of the cohorts API: /partners/NAME/cohorts."`
-	PartnerKey string `env:"BRAZESIM_PARTNER_KEY" help:"The partner API key to accept; none accepts any." placeholder:"KEY"`
-	APIKey     string `env:"BRAZESIM_API_KEY" help:"The key to accept as the client secret of the cohorts API and the bearer token of the attributes API; none accepts any." placeholder:"KEY"`
+	Partner        string `default:"amplitude" help:"Path segment of the cohorts API: /partners/NAME/cohorts."`
+	PartnerKey     string `env:"BRAZESIM_PARTNER_KEY" help:"The partner API key to accept; none accepts any." placeholder:"KEY"`
+	APIKey         string `env:"BRAZESIM_API_KEY" help:"The key to accept as the client secret of the cohorts API and the bearer token of the attributes API; none accepts any." placeholder:"KEY"`
+	PartnerKeyFile string `help:"Take --partner-key from this file." type:"path" placeholder:"FILE"`
+	APIKeyFile     string `help:"Take --api-key from this file." type:"path" placeholder:"FILE"`
 
 	Limit      int           `default:"250000" help:"Requests that the cohorts API takes in each --per; 0 is no limit."`
 	Per        time.Duration `default:"1h" help:"Window of --limit."`
@@ -59,6 +66,9 @@ func (o options) check() error {
 	if o.History < 1 {
 		problems = append(problems, fmt.Errorf("--history is %d, and must be at least 1", o.History))
 	}
+	if (o.PartnerKey != "" && o.PartnerKeyFile != "") || (o.APIKey != "" && o.APIKeyFile != "") {
+		problems = append(problems, errors.New("a key comes from one place: itself or its file"))
+	}
 	return errors.Join(append(problems, o.Faults.check())...)
 }
 
@@ -75,13 +85,21 @@ func newSimulator(o options, now time.Time) (*simulator, error) {
 	if err != nil {
 		return nil, err
 	}
+	partnerKey, err := keyOf(o.PartnerKey, o.PartnerKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the partner's key: %w", err)
+	}
+	apiKey, err := keyOf(o.APIKey, o.APIKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the API key: %w", err)
+	}
 	s := &simulator{users: users, script: &script{}}
 	dialect := brazetest.EpochReset
 	if o.Dialect == "delta" {
 		dialect = brazetest.DeltaReset
 	}
 	s.braze = brazetest.New(brazetest.Options{
-		PartnerKey: o.PartnerKey, APIKey: o.APIKey, Partner: o.Partner,
+		PartnerKey: partnerKey, APIKey: apiKey, Partner: o.Partner,
 		Seed: cmp.Or(o.Seed, uint64(now.UnixNano())),
 		Bad:  beginsWith(o.BadPrefix), Known: users.known(),
 		Limit: cmp.Or(o.Limit, unlimited), Per: o.Per,
@@ -92,4 +110,20 @@ func newSimulator(o options, now time.Time) (*simulator, error) {
 	s.braze.SetFaults(o.Faults.braze())
 	s.braze.Script(s.script.next)
 	return s, nil
+}
+
+// keyOf returns a key, or what its file holds. A file that holds none would
+// accept every key, which is not what was asked for.
+func keyOf(key, file string) (string, error) {
+	if file == "" {
+		return key, nil
+	}
+	text, err := os.ReadFile(filepath.Clean(file))
+	if err != nil {
+		return "", err
+	}
+	if key = strings.TrimSpace(string(text)); key == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	return key, nil
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"cohortsync/internal/healthcheck"
 )
 
 const (
@@ -32,6 +34,10 @@ func (s *simulator) handler() http.Handler {
 	// A page from elsewhere, open in the same browser, must not reset this.
 	mux.Handle("/admin/", http.NewCrossOriginProtection().Handler(s.admin()))
 	mux.Handle("GET /metrics", s.metrics())
+	// That it answers at all is all there is to say.
+	mux.HandleFunc("GET "+healthcheck.Path, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
 	mux.Handle("/", s.braze)
 	return mux
 }

@@ -25,9 +25,10 @@ var version string
 
 // cli is the command line: one field for each subcommand.
 type cli struct {
-	Run     runCmd     `cmd:"" help:"Keep Braze in step with Kafka until told to stop."`
-	Config  configCmd  `cmd:"" help:"Check, print or describe the configuration."`
-	Version versionCmd `cmd:"" help:"Print the version and how the binary was built."`
+	Run         runCmd         `cmd:"" help:"Keep Braze in step with Kafka until told to stop."`
+	Config      configCmd      `cmd:"" help:"Check, print or describe the configuration."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask the worker of this machine whether it is healthy."`
+	Version     versionCmd     `cmd:"" help:"Print the version and how the binary was built."`
 }
 
 // process is what a subcommand may touch of the world around it.

@@ -40,7 +40,7 @@ targets:
 // invoke runs the command line over files and variables of its own and
 // returns everything that a user sees.
 func invoke(args ...string) (code int, out, errs string) {
-	files := map[string]string{"cohortsync.yaml": good, "bad.yaml": bad, "unset.yaml": strings.Replace(good, "PARTNER", "UNSET", 1)}
+	files := map[string]string{"cohortsync.yaml": good, "bad.yaml": bad, "unset.yaml": strings.Replace(good, "PARTNER", "UNSET", 1), "any-port.yaml": good + "http: {listen: \":0\"}\n"}
 	env := map[string]string{"PARTNER": "p"}
 	if len(args) > 0 && strings.HasPrefix(args[0], "COHORTSYNC_CONFIG=") {
 		env["COHORTSYNC_CONFIG"] = strings.TrimPrefix(args[0], "COHORTSYNC_CONFIG=")
@@ -72,6 +72,10 @@ func TestWhatUsersSee(t *testing.T) {
 		"config-check-help":  {[]string{"config", "check", "--help"}, exitDone},
 		"config-print-help":  {[]string{"config", "print", "--help"}, exitDone},
 		"config-schema-help": {[]string{"config", "schema", "--help"}, exitDone},
+		"healthcheck-help":   {[]string{"healthcheck", "--help"}, exitDone},
+		"healthcheck-nobody": {[]string{"healthcheck", "--address", "127.0.0.1:1"}, exitFailed},
+		"healthcheck-bad":    {[]string{"healthcheck", "-c", "bad.yaml"}, exitUsage},
+		"healthcheck-where":  {[]string{"healthcheck", "-c", "any-port.yaml"}, exitUsage},
 		"version-help":       {[]string{"version", "--help"}, exitDone},
 		"check-good":         {[]string{"config", "check"}, exitDone},
 		"check-bad":          {[]string{"config", "check", "--config", "bad.yaml"}, exitUsage},
@@ -109,7 +113,7 @@ func TestTheFirstHelpNamesEveryCommand(t *testing.T) {
 	t.Parallel()
 	code, out, _ := invoke("--help")
 	require.Equal(t, exitDone, code)
-	for _, command := range []string{"config check", "config print", "config schema", "version"} {
+	for _, command := range []string{"config check", "config print", "config schema", "healthcheck", "version"} {
 		require.Contains(t, out, command)
 	}
 }

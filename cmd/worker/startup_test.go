@@ -120,6 +120,9 @@ func TestAWorkerWaitsForItsBrokerAndItsTopic(t *testing.T) {
 	require.Contains(t, body, "no broker")
 	status, body = w.get(t, "/healthz")
 	require.Equal(t, http.StatusOK, status, body)
+	check := newWorker(t, w.binary, w.config)
+	check.start(t, "healthcheck", "--address", w.address(t))
+	require.Equal(t, exitDone, check.wait(t), "no broker is no reason to restart a container")
 
 	kafka := startKafka(t, kfake.Ports(port), kfake.EnableSASL(), kfake.Superuser("PLAIN", "cohortsync", saslSecret))
 	w.says(t, "waiting for the topic: create it")

@@ -26,11 +26,11 @@ const anyone = "*"
 // that is not here has no place in the house yet: give it one.
 func inner() map[string][]string {
 	return map[string][]string{
-		"cmd/worker":               {"internal/app", "internal/config"},
+		"cmd/worker":               {"internal/app", "internal/config", "internal/healthcheck"},
 		"cmd/demo":                 {anyone},
 		"cmd/loadgen":              {"internal/event"},
 		"cmd/bench":                {},
-		"cmd/brazesim":             {"internal/braze", "internal/braze/brazetest", "internal/catalog"},
+		"cmd/brazesim":             {"internal/braze", "internal/braze/brazetest", "internal/catalog", "internal/healthcheck"},
 		"internal/app":             {"internal/config", "internal/stream", "internal/stream/broker", "internal/braze", "internal/mapping", "internal/event", "internal/catalog"},
 		"internal/config":          {"internal/catalog", "internal/event", "internal/mapping"},
 		"internal/stream":          {"internal/braze", "internal/mapping", "internal/event", "internal/catalog"},
@@ -40,6 +40,7 @@ func inner() map[string][]string {
 		"internal/mapping":         {"internal/event", "internal/catalog"},
 		"internal/event":           {},
 		"internal/catalog":         {},
+		"internal/healthcheck":     {},
 		"internal/archtest":        {},
 		"internal/kafkatest":       {},
 	}
@@ -67,7 +68,7 @@ func outers() []outer {
 		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo", "cmd/loadgen", "cmd/bench"}, why: "Kafka is spoken in internal/stream/broker, and by what makes load"},
 		{prefix: "github.com/segmentio/kafka-go", only: knowNothingOfKafka, forTests: true, why: "the packages below know nothing of Kafka, in their tests neither"},
 		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "internal/kafkatest"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
-		{prefix: "net/http", only: []string{"internal/app", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}, why: "stream and what is below it know nothing of HTTP"},
+		{prefix: "net/http", only: []string{"internal/app", "internal/healthcheck", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}, why: "stream and what is below it know nothing of HTTP"},
 		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim", "cmd/loadgen", "cmd/bench"}, forTests: true, why: "arguments are the commands' matter"},
 		{prefix: "github.com/goccy/go-yaml", only: []string{"internal/config"}, forTests: true, why: "the file is read in internal/config"},
 		{prefix: "github.com/stretchr/testify", only: []string{"internal/kafkatest"}, why: "it is for tests"},
