@@ -11,6 +11,7 @@ SHELL := bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TOOLS := .cache/tools
 
+ON_KAFKA ?= ./internal/stream/broker/... ./internal/app/... ./cmd/loadgen/... ./cmd/worker/...
 N ?= 10000
 SEED ?=
 FUZZTIME ?= 10s
@@ -26,6 +27,10 @@ build: ## Build the worker as bin/cohortsync, statically linked.
 .PHONY: test
 test: ## Run all tests with the race detector, in random order.
 	go test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: test-kafka
+test-kafka: ## Run the tests that touch a broker on Apache Kafka, as a process (needs java, mvn, openssl).
+	.ci/kafka go test -count=1 -timeout 15m $(ON_KAFKA)
 
 .PHONY: sim
 sim: ## Run N simulated schedules of both APIs (N=10000); SEED=n repeats one that failed.
