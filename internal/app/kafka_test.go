@@ -29,6 +29,14 @@ func startKafka(t *testing.T, partitions int32) kafkatest.Broker {
 	return cluster
 }
 
+// startApache returns an Apache Kafka with the topic.
+func startApache(t *testing.T, why string, partitions int32) kafkatest.Broker {
+	t.Helper()
+	cluster := kafkatest.StartApache(t, why)
+	cluster.Admin().CreateTopic(t, topic, partitions)
+	return cluster
+}
+
 // startEmbedded starts an embedded broker with the topic.
 func startEmbedded(t *testing.T, why string, partitions int32, opts ...kfake.Opt) *kafkatest.Embedded {
 	t.Helper()

@@ -26,7 +26,9 @@ type Admin struct {
 
 func newAdmin(t *testing.T, named interface{ Name(name string) string }, opts []kgo.Opt) *Admin {
 	t.Helper()
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.MetadataMinAge(10 * time.Millisecond)}, opts...)...)
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.MetadataMinAge(10 * time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	}, opts...)...)
 	require.NoError(t, err)
 	return &Admin{named: named, client: client, kadm: kadm.NewClient(client)}
 }
@@ -120,6 +122,13 @@ func (a *Admin) DeleteRecords(t *testing.T, name string, partition int32, before
 	answer, err := a.kadm.DeleteRecords(t.Context(), offsets)
 	require.NoError(t, err)
 	require.NoError(t, answer.Error())
+}
+
+// Write writes a record to a topic.
+func (a *Admin) Write(t *testing.T, name string, partition int32, value []byte) {
+	t.Helper()
+	record := &kgo.Record{Topic: a.named.Name(name), Partition: partition, Value: value}
+	require.NoError(t, a.client.ProduceSync(t.Context(), record).FirstErr())
 }
 
 // Ends returns the high watermark of each partition of a topic, of none when it

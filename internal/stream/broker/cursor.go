@@ -43,6 +43,7 @@ func (c *cursor) Fetch(ctx context.Context, offset int64, maxBytes int) (stream.
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			err = fmt.Errorf("%w: %w", stream.ErrOffsetOutOfRange, err)
 		}
+		err = lacking(err, "Read", c.b.opt.Topic, "")
 		return stream.Fetched{}, fmt.Errorf("reading partition %d at offset %d: %w", c.partition, offset, err)
 	}
 	return fetched, nil
