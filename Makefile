@@ -11,13 +11,14 @@ SHELL := bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TOOLS := .cache/tools
 
+ON_KAFKA ?= ./internal/stream/broker/... ./internal/app/... ./cmd/loadgen/... ./cmd/worker/...
 N ?= 10000
 SEED ?=
 FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the worker as bin/cohortsync, statically linked.
@@ -30,6 +31,10 @@ image: ## Build the worker's container image as cohortsync:VERSION.
 .PHONY: test
 test: ## Run all tests with the race detector, in random order.
 	go test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: test-kafka
+test-kafka: ## Run the tests that touch a broker on Apache Kafka, as a process (needs java, mvn, openssl).
+	.ci/kafka go test -count=1 -timeout 15m $(ON_KAFKA)
 
 .PHONY: sim
 sim: ## Run N simulated schedules of both APIs (N=10000); SEED=n repeats one that failed.

@@ -11,9 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"cohortsync/internal/kafkatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(kafkatest.Main(m)) }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
@@ -49,7 +51,7 @@ func TestWhatUsersSee(t *testing.T) {
 		"unique-and-churn": {[]string{"--unique", "--churn=0.1"}, exitUsage},
 		"unique-endless":   {[]string{"--unique", "--duration=1s"}, exitUsage},
 		"no-partitions":    {[]string{"--create", "--partitions=0"}, exitUsage},
-		"large-records":    {[]string{"--users-per-record=50000", "--changes=100000"}, exitUsage},
+		"large-records":    {[]string{"--users-per-record=50000", "--changes=100000", "--start-time=2026-01-02T03:04:05.678912Z"}, exitUsage},
 		"verify-no-file":   {[]string{"verify"}, exitUsage},
 		"verify-bad-url":   {[]string{"verify", "--expected=testdata/expected.json.golden", "--braze=localhost:8081"}, exitUsage},
 		"verify-bad-attribute": {[]string{

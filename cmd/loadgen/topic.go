@@ -63,8 +63,7 @@ func (c *cluster) partitions(ctx context.Context) ([]int, error) {
 	return ids, nil
 }
 
-// create creates the topic and waits until the cluster shows it. A topic that
-// is there already is left as it is.
+// create creates the topic. One that is there already is left as it is.
 func (c *cluster) create(ctx context.Context, partitions, replicas int) error {
 	answer, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
 		Topic: c.topic, NumPartitions: partitions, ReplicationFactor: replicas,
@@ -95,5 +94,23 @@ func (c *cluster) ready(ctx context.Context, f kafkaFlags) ([]int, error) {
 	if err := c.create(ctx, f.Partitions, f.Replicas); err != nil {
 		return nil, err
 	}
-	return c.partitions(ctx)
+	return c.appear(ctx)
+}
+
+// appear waits for a topic that was created: Kafka's controller says yes a
+// moment before its brokers know.
+func (c *cluster) appear(ctx context.Context) ([]int, error) {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		ids, err := c.partitions(ctx)
+		if !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			return ids, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }

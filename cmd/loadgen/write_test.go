@@ -26,22 +26,35 @@ const (
 // writing is a run of loadgen write, the broker it writes to, and its file.
 type writing struct {
 	*testing.T
-	kafka *kfake.Cluster
+	kafka kafkatest.Broker
 	file  string
 	args  []string
 }
 
 func newWriting(t *testing.T, partitions int32, args ...string) *writing {
 	t.Helper()
-	kafka := kafkatest.Start(t, kfake.SeedTopics(partitions, topic))
+	kafka := kafkatest.Start(t)
+	kafka.Admin().CreateTopic(t, topic, partitions)
+	return writingTo(t, kafka, args...)
+}
+
+// newFaulty is newWriting to a broker that the test can look into.
+func newFaulty(t *testing.T, why string, partitions int32, args ...string) (*writing, *kafkatest.Embedded) {
+	t.Helper()
+	kafka := kafkatest.StartEmbedded(t, why, kfake.SeedTopics(partitions, topic))
+	return writingTo(t, kafka, args...), kafka
+}
+
+func writingTo(t *testing.T, kafka kafkatest.Broker, args ...string) *writing {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "expected.json")
-	return &writing{t, kafka, file, append([]string{"--brokers", kafka.ListenAddrs()[0], "--topic", topic, "--expected", file}, args...)}
+	return &writing{t, kafka, file, append([]string{"--brokers", kafka.ListenAddrs()[0], "--topic", kafka.Name(topic), "--expected", file}, args...)}
 }
 
 // written returns how many records are in the topic.
 func (w *writing) written() (total int64) {
-	for _, p := range w.kafka.PartitionInfos(topic) {
-		total += p.HighWatermark
+	for _, end := range w.kafka.Admin().Ends(w.T, topic) {
+		total += end
 	}
 	return total
 }
@@ -50,7 +63,7 @@ func (w *writing) written() (total int64) {
 // two partitions.
 func (w *writing) fold() *model {
 	w.Helper()
-	client := kafkatest.Connect(w.T, w.kafka, topic, kgo.ConsumeTopics(topic))
+	client := kafkatest.Connect(w.T, w.kafka, topic, kgo.ConsumeTopics(w.kafka.Name(topic)))
 	ctx, cancel := context.WithTimeout(w.Context(), inTime)
 	defer cancel()
 	log, places := newModel(w), map[string]int32{}
@@ -96,11 +109,11 @@ func TestTheFileSaysWhatTheLogAddsUpTo(t *testing.T) {
 			code, out, errs := invoke(t.Context(), append(flags, w.args...)...)
 			require.Equal(t, exitDone, code, errs)
 			log, got := w.fold(), w.expected()
-			require.Equal(t, topic, got.Topic)
+			require.Equal(t, w.kafka.Name(topic), got.Topic)
 			require.Equal(t, log.records, got.Records)
 			require.Equal(t, log.changes, got.Changes)
 			require.Contains(t, args, "--changes="+strconv.FormatInt(log.changes, 10))
-			require.Contains(t, out, strconv.FormatInt(log.changes, 10)+" changes to 6 partitions of changes")
+			require.Contains(t, out, strconv.FormatInt(log.changes, 10)+" changes to 6 partitions of "+w.kafka.Name(topic))
 			require.Zero(t, got.Uncertain)
 			log.requireEqual(got)
 		})
@@ -133,8 +146,8 @@ func TestWhatFailsForATimeIsSentAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWriting(t, 2, "--changes=10000", "--users=400", "--churn=0.4", "--late=0.1", "--late-by=1ms")
-			fault := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: tt.err, Count: 4})
+			w, kafka := newFaulty(t, "faults in its answers", 2, "--changes=10000", "--users=400", "--churn=0.4", "--late=0.1", "--late-by=1ms")
+			fault := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: tt.err, Count: 4})
 			code, _, errs := invoke(t.Context(), w.args...)
 			require.Equal(t, exitDone, code, errs)
 			require.Equal(t, 4, fault.Hits())
@@ -149,8 +162,8 @@ func TestWhatFailsForATimeIsSentAgain(t *testing.T) {
 
 func TestWhatTheBrokerRefusesEndsTheRun(t *testing.T) {
 	t.Parallel()
-	w := newWriting(t, 2, "--changes=100000")
-	w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{1}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	w, kafka := newFaulty(t, "faults in its answers", 2, "--changes=100000")
+	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{1}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	code, _, errs := invoke(t.Context(), w.args...)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, `writing to partition 1 of topic "changes"`)
@@ -162,8 +175,8 @@ func TestWhatTheBrokerRefusesEndsTheRun(t *testing.T) {
 
 func TestCtrlCStopsCleanly(t *testing.T) {
 	t.Parallel()
-	w := newWriting(t, 4, "--changes=100000000", "--churn=0.3", "--duplicates=0.1")
-	produced := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: 20})
+	w, kafka := newFaulty(t, "a look at each request", 4, "--changes=100000000", "--churn=0.3", "--duplicates=0.1")
+	produced := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: 20})
 	ctx, interrupt := context.WithCancel(t.Context())
 	go func() {
 		defer interrupt()
@@ -191,7 +204,7 @@ func TestARunEndsWithItsTime(t *testing.T) {
 
 func TestWithoutKafkaARunGivesUpAfterItsGrace(t *testing.T) {
 	t.Parallel()
-	kafka := kafkatest.Start(t, kfake.SeedTopics(1, topic))
+	kafka := kafkatest.StartEmbedded(t, "faults in its answers", kfake.SeedTopics(1, topic))
 	w, err := writeCmd{
 		Kafka: kafkaFlags{Brokers: kafka.ListenAddrs(), Topic: topic},
 		Shape: shape{Seed: 1, Cohorts: 1, Users: 10, UsersPerRecord: 1, LateBy: time.Second, Changes: 5000},
@@ -221,24 +234,24 @@ func TestWithoutKafkaARunGivesUpAfterItsGrace(t *testing.T) {
 func TestTheTopicIsCreatedOnlyOnRequest(t *testing.T) {
 	t.Parallel()
 	kafka := kafkatest.Start(t, kfake.AllowAutoTopicCreation())
-	args := []string{"--brokers", kafka.ListenAddrs()[0], "--topic", "new", "--changes=100"}
+	args := []string{"--brokers", kafka.ListenAddrs()[0], "--topic", kafka.Name("new"), "--changes=100"}
 	code, _, errs := invoke(t.Context(), args...)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, errs, "--create creates it")
-	require.Nil(t, kafka.TopicInfo("new"))
+	require.Zero(t, kafka.Admin().Partitions(t, "new"))
 
 	args = append(args, "--create", "--partitions=5")
 	for range 2 { // It may be there already.
 		code, _, errs = invoke(t.Context(), args...)
 		require.Equal(t, exitDone, code, errs)
 	}
-	require.Len(t, kafka.PartitionInfos("new"), 5)
-	require.Equal(t, "delete", *kafka.TopicInfo("new").Configs["cleanup.policy"])
+	require.Equal(t, 5, kafka.Admin().Partitions(t, "new"))
+	require.Equal(t, "delete", kafka.Admin().Config(t, "new", "cleanup.policy"))
 }
 
 func TestWhatIsWrongWithKafkaIsSaid(t *testing.T) {
 	t.Parallel()
-	kafka := kafkatest.Start(t)
+	kafka := kafkatest.StartEmbedded(t, "faults in its answers")
 	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.PolicyViolation, Count: -1})
 	unused := kafkatest.Unused(t).String()
 	for name, tt := range map[string]struct {

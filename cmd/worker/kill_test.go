@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"cohortsync/internal/braze/brazetest"
 	"cohortsync/internal/catalog"
+	"cohortsync/internal/kafkatest"
 )
 
 // refused begins every identifier that Braze refuses.
@@ -45,11 +45,10 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("COHORTSYNC_KILL_SEED=%d COHORTSYNC_KILL_SECONDS=%d", seed, seconds)
 
-	kafka := startKafka(t, kfake.SeedTopics(4, topic))
+	kafka := startKafka(t, 4)
 	us, usURL := misbehaving(t, seed)
 	eu, euURL := misbehaving(t, seed+1)
-	s := killSettings()
-	s.brokers = kafka.ListenAddrs()
+	s := killSettings().on(kafka)
 	s.targets = []target{{"US", usURL, "all"}, {"EU", euURL, "first"}}
 	binary := build(t)
 	config := s.write(t)
@@ -82,7 +81,7 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 	}
 	for _, g := range []string{"cohortsync.us", "cohortsync.eu"} {
 		eventually(t, func() string {
-			behind := uncommitted(kafka, g)
+			behind := uncommitted(t, kafka, g)
 			if behind == "" {
 				return ""
 			}
@@ -90,7 +89,7 @@ func TestKilledWorkersLoseNothing(t *testing.T) {
 				_, page := w.get(t, "/readyz")
 				behind += "\n" + page
 			}
-			return fmt.Sprintf("%s\n%+v", behind, kafka.GroupInfo(g))
+			return fmt.Sprintf("%s\n%+v", behind, kafka.Admin().Group(t, g))
 		})
 	}
 	letters := readLetters(t, kafka)
@@ -143,7 +142,7 @@ func misbehaving(t *testing.T, seed uint64) (*brazetest.Server, string) {
 // members' syncs when the leader has synced), and leaves that member its
 // partitions for good. Apache Kafka counts its session from the answer to the
 // join.
-func nemesis(ctx context.Context, t *testing.T, given time.Duration, rng *rand.Rand, kafka *kfake.Cluster, workers []*worker) (done []int) {
+func nemesis(ctx context.Context, t *testing.T, given time.Duration, rng *rand.Rand, kafka kafkatest.Broker, workers []*worker) (done []int) {
 	t.Helper()
 	enough, cancelEnough := context.WithTimeout(ctx, given)
 	defer cancelEnough()
@@ -180,11 +179,15 @@ func nemesis(ctx context.Context, t *testing.T, given time.Duration, rng *rand.R
 			round = rng.Perm(len(harms))
 		}
 		for _, g := range []string{"cohortsync.us", "cohortsync.eu"} {
-			_, err := kafka.WaitGroupInfo(ctx, g, func(info *kfake.GroupInfo) bool {
-				return info.State == "Stable" && len(info.Members) == len(workers)
-			})
-			if err != nil {
-				return done
+			for {
+				group := kafka.Admin().Group(t, g)
+				if group.State == "Stable" && len(group.Members) == len(workers) {
+					break
+				}
+				pass(ctx, often)
+				if ctx.Err() != nil {
+					return done
+				}
 			}
 		}
 		who := rng.IntN(len(workers))

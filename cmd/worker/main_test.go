@@ -14,9 +14,10 @@ import (
 	"go.uber.org/goleak"
 
 	"cohortsync/internal/config"
+	"cohortsync/internal/kafkatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(kafkatest.Main(m)) }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 

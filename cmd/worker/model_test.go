@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cohortsync/internal/catalog"
+	"cohortsync/internal/kafkatest"
 )
 
 const (
@@ -175,20 +175,20 @@ type letters struct {
 }
 
 // readLetters reads the whole dead-letter topic.
-func readLetters(t *testing.T, cluster *kfake.Cluster) map[string]letters {
+func readLetters(t *testing.T, cluster kafkatest.Broker) map[string]letters {
 	t.Helper()
 	all := map[string]letters{}
 	for _, target := range []string{"US", "EU"} {
 		all[target] = letters{places: make(map[catalog.Identifier]map[string]bool)}
 	}
 	left := int64(0)
-	for _, p := range cluster.PartitionInfos(deadLetters) {
-		left += p.HighWatermark
+	for _, end := range cluster.Admin().Ends(t, deadLetters) {
+		left += end
 	}
 	require.Positive(t, left, "nobody was refused")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	reader := client(t, cluster, kgo.ConsumeTopics(deadLetters), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	reader := client(t, cluster, kgo.ConsumeTopics(cluster.Name(deadLetters)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	for left > 0 {
 		fetched := reader.PollFetches(ctx)
 		require.NoError(t, fetched.Err0())

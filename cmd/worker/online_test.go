@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"cohortsync/internal/braze/brazetest"
 	"cohortsync/internal/config"
@@ -35,7 +34,7 @@ func checkOnlineOf(t *testing.T, s settings) (code int, out string) {
 	out = stdout.String() + "--- stderr ---\n" + stderr.String()
 	requireNoSecret(t, out)
 	host := strings.TrimPrefix(s.braze, "http://")
-	return code, strings.NewReplacer(file, "cohortsync.yaml", s.brokers[0], "KAFKA", host, "BRAZE").Replace(out)
+	return code, strings.NewReplacer(file, "cohortsync.yaml", s.brokers[0], "KAFKA", host, "BRAZE").Replace(strings.ReplaceAll(out, s.before, ""))
 }
 
 func TestCheckingOnlinePrintsALineForEachThing(t *testing.T) {
@@ -43,10 +42,11 @@ func TestCheckingOnlinePrintsALineForEachThing(t *testing.T) {
 	_, _, braze := startBraze(t, brazetest.Options{})
 	other := brazetest.New(brazetest.Options{PartnerKey: partnerSecret, APIKey: "another"}).Start()
 	t.Cleanup(other.Close)
-	kafka := startKafka(t, kfake.SeedTopics(12, topic), kfake.SeedTopics(3, deadLetters))
-	empty := startKafka(t)
+	kafka := startKafka(t, 12)
+	kafka.Admin().CreateTopic(t, deadLetters, 3)
+	empty := kafkatest.Start(t)
 	for name, row := range map[string]struct {
-		kafka *kfake.Cluster
+		kafka kafkatest.Broker
 		braze string
 		code  int
 	}{
@@ -55,7 +55,7 @@ func TestCheckingOnlinePrintsALineForEachThing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			code, out := checkOnlineOf(t, quick(row.kafka.ListenAddrs(), row.braze))
+			code, out := checkOnlineOf(t, quick(nil, row.braze).on(row.kafka))
 			require.Equal(t, row.code, code)
 			golden(t, name, out)
 		})
@@ -65,9 +65,10 @@ func TestCheckingOnlinePrintsALineForEachThing(t *testing.T) {
 func TestAWarningOnlineIsNoFailure(t *testing.T) {
 	t.Parallel()
 	_, _, braze := startBraze(t, brazetest.Options{})
-	kafka := startKafka(t, kfake.SeedTopics(1, deadLetters))
-	require.NoError(t, kafka.CreateTopic(topic, 1, map[string]string{"cleanup.policy": "compact"}))
-	s := quick(kafka.ListenAddrs(), braze)
+	kafka := kafkatest.Start(t)
+	kafka.Admin().CreateTopic(t, deadLetters, 1)
+	kafka.Admin().CreateTopic(t, topic, 1, "cleanup.policy", "compact")
+	s := quick(nil, braze).on(kafka)
 	s.kafka = "  allow_compacted: true\n"
 	code, out := checkOnlineOf(t, s)
 	require.Equal(t, exitDone, code)

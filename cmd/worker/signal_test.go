@@ -3,23 +3,22 @@
 package main
 
 import (
-	"context"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 // inFlight is a worker with one request in flight for each of two cohorts, in
 // a partition each, and one more change of each that waits behind it.
 type inFlight struct {
 	*worker
-	kafka *kfake.Cluster
+	kafka kafkatest.Broker
 	braze *brazetest.Server
 	// answer lets Braze answer.
 	answer func()
@@ -27,13 +26,13 @@ type inFlight struct {
 
 func startInFlight(t *testing.T, binary string) inFlight {
 	t.Helper()
-	kafka := startKafka(t, kfake.SeedTopics(2, topic))
+	kafka := startKafka(t, 2)
 	braze, gate, url := startBraze(t, brazetest.Options{})
 	held, open := gate.close(t)
 	w := newWorker(t, binary, settings{
-		brokers: kafka.ListenAddrs(), braze: url,
+		braze:   url,
 		session: 30 * time.Second, drain: 20 * time.Second, request: 15 * time.Second,
-	}.write(t))
+	}.on(kafka).write(t))
 	w.start(t)
 	producer := client(t, kafka)
 	send := func(u user) {
@@ -59,11 +58,7 @@ func startInFlight(t *testing.T, binary string) inFlight {
 // requireCommitted says which offset each partition is committed at.
 func (f inFlight) requireCommitted(t *testing.T, offset int64) {
 	t.Helper()
-	g := f.kafka.GroupInfo(group)
-	require.NotNil(t, g)
-	for n := range int32(2) {
-		require.Equal(t, offset, g.Commits[topic][n].Offset, "partition %d", n)
-	}
+	require.Equal(t, map[int32]int64{0: offset, 1: offset}, f.kafka.Admin().Committed(t, group, topic))
 }
 
 func TestASignal(t *testing.T) {
@@ -81,7 +76,7 @@ func TestASignal(t *testing.T) {
 				require.Len(t, w.braze.Members(cohortName(n)), 1)
 			}
 			w.requireCommitted(t, 1)
-			require.Empty(t, w.kafka.GroupInfo(group).Members)
+			require.Empty(t, w.kafka.Admin().Group(t, group).Members)
 			require.Empty(t, w.braze.Violations())
 		})
 	}
@@ -93,7 +88,7 @@ func TestASignal(t *testing.T) {
 		w.signal(t, syscall.SIGTERM)
 		require.Equal(t, exitFailed, w.wait(t))
 		w.requireCommitted(t, 0)
-		require.Len(t, w.kafka.GroupInfo(group).Members, 1)
+		require.Len(t, w.kafka.Admin().Group(t, group).Members, 1)
 	})
 	t.Run("SIGQUIT shows the goroutines and no secret", func(t *testing.T) {
 		t.Parallel()
@@ -105,9 +100,8 @@ func TestASignal(t *testing.T) {
 		w.signal(t, syscall.SIGQUIT)
 		require.Equal(t, exitUsage, w.wait(t), "Go's own exit code")
 		require.Contains(t, w.printed(t), "goroutine ")
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		_, err := w.kafka.WaitGroupStable(ctx, group, 1)
-		require.NoError(t, err, "it has not left")
+		g := w.kafka.Admin().Group(t, group)
+		require.Equal(t, "Stable", g.State)
+		require.Len(t, g.Members, 1, "it has not left")
 	})
 }

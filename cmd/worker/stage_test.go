@@ -47,15 +47,17 @@ func build(t *testing.T) string {
 	return file
 }
 
-// startKafka starts an embedded broker; its data is in a folder, as a real
-// one's.
-func startKafka(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+// startKafka starts a broker with the topic; the data of one that is embedded
+// is in a folder, as a real one's.
+func startKafka(t *testing.T, partitions int32) kafkatest.Broker {
 	t.Helper()
-	return kafkatest.Start(t, append([]kfake.Opt{kfake.DataDir(t.TempDir())}, opts...)...)
+	cluster := kafkatest.Start(t, kfake.DataDir(t.TempDir()))
+	cluster.Admin().CreateTopic(t, topic, partitions)
+	return cluster
 }
 
-// client returns a client of the embedded broker that is not the worker's.
-func client(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+// client returns a client of the broker that is not the worker's.
+func client(t *testing.T, cluster kafkatest.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	return kafkatest.Connect(t, cluster, topic, opts...)
 }
@@ -75,7 +77,9 @@ func startBraze(t *testing.T, o brazetest.Options) (*brazetest.Server, *gate, st
 type settings struct {
 	brokers []string
 	braze   string
-	listen  string
+	// before goes before the names of topics and groups.
+	before string
+	listen string
 	// kafka is more lines of the kafka block.
 	kafka string
 	// targets replaces the one target, US.
@@ -83,6 +87,12 @@ type settings struct {
 	request time.Duration
 	drain   time.Duration
 	session time.Duration
+}
+
+// on takes the broker, and names that are the test's own.
+func (s settings) on(cluster kafkatest.Broker) settings {
+	s.brokers, s.before = cluster.ListenAddrs(), cluster.Name("")
+	return s
 }
 
 // write writes a configuration file and returns its path. The session is
@@ -104,6 +114,7 @@ func (s settings) write(t *testing.T) string {
 	text := fmt.Sprintf(`kafka:
   brokers: [%s]
   topic: %s
+  group: %s
   session_timeout: %s
   rebalance_timeout: %s
   heartbeat_interval: 300ms
@@ -112,7 +123,7 @@ func (s settings) write(t *testing.T) string {
 %stargets:
 %ssyncs:
 %shttp: {listen: %q}
-`, quoted(s.brokers), topic, s.session, s.session, s.drain, s.kafka, targets.String(), syncs.String(), s.listen)
+`, quoted(s.brokers), s.before+topic, s.before+"cohortsync", s.session, s.session, s.drain, s.kafka, targets.String(), syncs.String(), s.listen)
 	file := filepath.Join(t.TempDir(), "cohortsync.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	return file
@@ -165,15 +176,13 @@ func eventually(t *testing.T, missing func() string) {
 }
 
 // uncommitted says how far a group is behind the log, or nothing.
-func uncommitted(cluster *kfake.Cluster, group string) string {
-	committed := map[int32]kfake.GroupCommit{}
-	if g := cluster.GroupInfo(group); g != nil {
-		committed = g.Commits[topic]
-	}
+func uncommitted(t *testing.T, cluster kafkatest.Broker, group string) string {
+	t.Helper()
+	committed := cluster.Admin().Committed(t, group, topic)
 	var behind []string
-	for _, p := range cluster.PartitionInfos(topic) {
-		if c := committed[p.Partition].Offset; c < p.HighWatermark {
-			behind = append(behind, fmt.Sprintf("partition %d: %d of %d committed", p.Partition, c, p.HighWatermark))
+	for partition, end := range cluster.Admin().Ends(t, topic) {
+		if c := committed[partition]; c < end {
+			behind = append(behind, fmt.Sprintf("partition %d: %d of %d committed", partition, c, end))
 		}
 	}
 	return strings.Join(behind, "\n")

@@ -76,9 +76,9 @@ func TestAPortThatIsTakenEndsTheStartAtOnce(t *testing.T) {
 
 func TestACompactedTopicEndsTheWorker(t *testing.T) {
 	t.Parallel()
-	kafka := startKafka(t)
-	kafkatest.CreateTopic(t, client(t, kafka), topic, 1, "cleanup.policy", "compact")
-	w := newWorker(t, build(t), quick(kafka.ListenAddrs(), "http://127.0.0.1:1").write(t))
+	kafka := kafkatest.Start(t)
+	kafka.Admin().CreateTopic(t, topic, 1, "cleanup.policy", "compact")
+	w := newWorker(t, build(t), quick(nil, "http://127.0.0.1:1").on(kafka).write(t))
 	w.start(t)
 	require.Equal(t, exitFailed, w.wait(t))
 	require.Contains(t, w.printed(t), "compacted")
@@ -88,10 +88,10 @@ func TestACompactedTopicEndsTheWorker(t *testing.T) {
 // It is found at the start, not when the first dead letter stops a partition.
 func TestADeadLetterTopicThatMayNotBeCreatedEndsTheWorker(t *testing.T) {
 	t.Parallel()
-	kafka := startKafka(t, kfake.SeedTopics(3, topic))
+	kafka := kafkatest.StartEmbedded(t, "faults in its answers", kfake.SeedTopics(3, topic))
 	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	_, _, url := startBraze(t, brazetest.Options{})
-	w := newWorker(t, build(t), quick(kafka.ListenAddrs(), url).write(t))
+	w := newWorker(t, build(t), quick(nil, url).on(kafka).write(t))
 	w.start(t)
 	require.Equal(t, exitFailed, w.wait(t))
 	lines := strings.Split(strings.TrimSpace(w.printed(t)), "\n")
@@ -106,6 +106,8 @@ func TestADeadLetterTopicThatMayNotBeCreatedEndsTheWorker(t *testing.T) {
 // echoes it.
 func TestAWorkerWaitsForItsBrokerAndItsTopic(t *testing.T) {
 	t.Parallel()
+	const why = "a broker that comes later"
+	kafkatest.NeedsEmbedded(t, why)
 	port := kafkatest.Unused(t).Port
 	_, _, url := startBraze(t, brazetest.Options{})
 	echo := echoingBraze(t)
@@ -124,25 +126,25 @@ func TestAWorkerWaitsForItsBrokerAndItsTopic(t *testing.T) {
 	check.start(t, "healthcheck", "--address", w.address(t))
 	require.Equal(t, exitDone, check.wait(t), "no broker is no reason to restart a container")
 
-	kafka := startKafka(t, kfake.Ports(port), kfake.EnableSASL(), kfake.Superuser("PLAIN", "cohortsync", saslSecret))
+	kafka := kafkatest.StartGuarded(t, why, "cohortsync", saslSecret, kfake.DataDir(t.TempDir()), kfake.Ports(port))
 	w.says(t, "waiting for the topic: create it")
 	status, _ = w.get(t, "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Empty(t, kafka.PartitionInfos(topic), "the worker creates no source topic")
 
 	producer := client(t, kafka, kgo.SASL(plain.Auth{User: "cohortsync", Pass: saslSecret}.AsMechanism()))
-	kafkatest.CreateTopic(t, producer, topic, 1)
+	require.NoError(t, kafka.CreateTopic(topic, 1, nil))
 	w.ready(t)
 	r := &kgo.Record{Key: []byte("c1"), Value: payload("c1", true, time.Now().UnixMicro(), []user{10})}
 	require.NoError(t, producer.ProduceSync(t.Context(), r).FirstErr())
-	eventually(t, func() string { return uncommitted(kafka, group) })
+	eventually(t, func() string { return uncommitted(t, kafka, group) })
 
 	w.says(t, `locked`)
 	status, body = w.get(t, "/readyz")
 	require.Equal(t, http.StatusOK, status, "a locked target does not make the worker unready")
 	require.Contains(t, body, "refused")
 	w.get(t, "/metrics") // It checks for secrets.
-	require.NotEmpty(t, uncommitted(kafka, "cohortsync.echo"), "what a locked target was not sent stays in the log")
+	require.NotEmpty(t, uncommitted(t, kafka, "cohortsync.echo"), "what a locked target was not sent stays in the log")
 
 	// The operator looks at what is configured, too.
 	look := newWorker(t, w.binary, w.config)

@@ -11,20 +11,20 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"cohortsync/internal/app"
 	"cohortsync/internal/braze/brazetest"
+	"cohortsync/internal/kafkatest"
 )
 
 // group is the consumer group of the target Main.
 const group = "cohortsync.main"
 
 // startMain runs a worker with the one target Main, and waits until it reads.
-func startMain(t *testing.T, cluster *kfake.Cluster, main target) *worker {
+func startMain(t *testing.T, cluster kafkatest.Broker, main target) *worker {
 	t.Helper()
 	main.name = "Main"
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{main}})
+	w := start(t, setup{cluster: cluster, targets: []target{main}})
 	w.awaitReady(t)
 	return w
 }
@@ -75,7 +75,7 @@ func TestAnswersThatAreNotBrazesAreTriedAgain(t *testing.T) {
 
 			eventually(t, func() bool { return w.metric(t, "retries_total", "class="+row.class) >= 2 }, "it was tried again")
 			require.Equal(t, http.StatusOK, w.ready(t).code, "a failing Braze does not make the worker unready")
-			require.Zero(t, committed(cluster, group), "offsets stay")
+			require.Zero(t, committed(t, cluster, group), "offsets stay")
 			require.Zero(t, w.metric(t, "changes_delivered_total"))
 			require.Equal(t, 2.0, w.metric(t, "changes_pending"))
 
@@ -84,7 +84,7 @@ func TestAnswersThatAreNotBrazesAreTriedAgain(t *testing.T) {
 			awaitCommitted(t, cluster, group)
 			require.Equal(t, row.class == "unexpected", w.metric(t, "braze_requests_total", "class=unexpected") > 0)
 			require.Zero(t, w.metric(t, "target_locks_total"))
-			require.Zero(t, end(cluster, dead))
+			require.Zero(t, end(t, cluster, dead))
 			w.keepsSecrets(t)
 		})
 	}
@@ -97,7 +97,7 @@ func TestTargetsWaitWithFullJitterForEver(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	_, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
+	w := start(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
 		d.Random = func(n int64) int64 { return n - 1 }
 	})
 	for range 2 {
@@ -124,7 +124,7 @@ func TestABrazeHostThatDoesNotResolveIsToldAndWaitedFor(t *testing.T) {
 	require.Equal(t, http.StatusOK, r.code)
 	require.Equal(t, "breaker open", r.Targets[0].Braze)
 	require.Equal(t, 1.0, w.metric(t, "changes_pending"))
-	require.Zero(t, committed(cluster, group))
+	require.Zero(t, committed(t, cluster, group))
 	w.keepsSecrets(t)
 }
 
@@ -145,8 +145,8 @@ func TestAWrongKeyLocksTheTargetAndIsTold(t *testing.T) {
 	eventually(t, func() bool { return w.metric(t, "braze_requests_total", "class=refused") >= 3 }, "it is probed")
 	require.Equal(t, 1, w.logs.count("the target is locked"))
 	require.Equal(t, 1.0, w.metric(t, "target_locks_total"))
-	require.Zero(t, committed(cluster, group), "offsets stay")
-	require.Zero(t, end(cluster, dead), "nobody is at fault")
+	require.Zero(t, committed(t, cluster, group), "offsets stay")
+	require.Zero(t, end(t, cluster, dead), "nobody is at fault")
 	w.keepsSecrets(t) // Braze echoes the key in its 401.
 
 	braze.SetKeys(partnerKey, apiKey)
@@ -176,7 +176,7 @@ func TestAKeyThatIsRotatedInItsFileTakesEffectByItself(t *testing.T) {
 	awaitMembers(t, braze, "c", "while", "after")
 	awaitCommitted(t, cluster, group)
 	require.Zero(t, w.metric(t, "target_locked"))
-	require.Zero(t, end(cluster, dead))
+	require.Zero(t, end(t, cluster, dead))
 	require.Empty(t, braze.Violations())
 	w.keepsSecrets(t, newKey)
 }
@@ -217,12 +217,12 @@ func TestA400AboutEverybodyLocksAndDeadLettersNobody(t *testing.T) {
 	eventually(t, func() bool { return w.metric(t, "target_locked", "reason=invalid") == 1 }, "the target is locked")
 	require.Equal(t, []string{"invalid"}, w.ready(t).Targets[0].Locked)
 	require.Equal(t, 1, w.logs.count("ERROR", "the target is locked", "Something about your users is wrong"))
-	require.Zero(t, committed(cluster, group), "offsets stay")
+	require.Zero(t, committed(t, cluster, group), "offsets stay")
 
 	mended.Store(true)
 	awaitMembers(t, braze, "c", users...)
 	awaitCommitted(t, cluster, group)
-	require.Zero(t, end(cluster, dead))
+	require.Zero(t, end(t, cluster, dead))
 	require.Equal(t, 12.0, w.metric(t, "changes_delivered_total"))
 }
 

@@ -17,9 +17,9 @@ import (
 
 func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	t.Parallel()
-	cluster := kafkatest.Start(t, kfake.AllowAutoTopicCreation())
+	cluster := kafkatest.StartEmbedded(t, "a look at each request", kfake.AllowAutoTopicCreation())
 	braze, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+	w := start(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}})
 
 	eventually(t, func() bool { return w.logs.count("WARN", "waiting for the topic", "never creates it") > 0 }, "it says so")
 	metadata := observe(cluster, kmsg.Metadata)
@@ -33,7 +33,7 @@ func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	require.Equal(t, 1, w.logs.count("waiting for the topic"))
 
 	client := connect(t, cluster)
-	kafkatest.CreateTopic(t, client, topic, 3)
+	cluster.Admin().CreateTopic(t, topic, 3)
 	produce(t, client, on(2, entered("c", "a")))
 	awaitMembers(t, braze, "c", "a")
 	w.awaitReady(t)
@@ -41,18 +41,18 @@ func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 }
 
 // observe counts requests of one kind.
-func observe(cluster *kfake.Cluster, key kmsg.Key) *kfake.FaultHandle {
+func observe(cluster *kafkatest.Embedded, key kmsg.Key) *kfake.FaultHandle {
 	return cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Observe: true})
 }
 
 func TestACompactedTopicIsRefused(t *testing.T) {
 	t.Parallel()
 	cluster := kafkatest.Start(t)
-	kafkatest.CreateTopic(t, connect(t, cluster), topic, 1, "cleanup.policy", "compact")
+	cluster.Admin().CreateTopic(t, topic, 1, "cleanup.policy", "compact")
 	braze, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+	w := start(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}})
 	w.wait(t)
-	require.ErrorContains(t, w.err, `topic "changes" is compacted`)
+	require.ErrorContains(t, w.err, fmt.Sprintf("topic %q is compacted", cluster.Name(topic)))
 	require.ErrorContains(t, w.err, "kafka.allow_compacted")
 	require.Empty(t, braze.History())
 }
@@ -61,10 +61,10 @@ func TestACompactedTopicIsReadWhereThatIsAllowed(t *testing.T) {
 	t.Parallel()
 	cluster := kafkatest.Start(t)
 	client := connect(t, cluster)
-	kafkatest.CreateTopic(t, client, topic, 1, "cleanup.policy", "compact,delete")
+	cluster.Admin().CreateTopic(t, topic, 1, "cleanup.policy", "compact,delete")
 	braze, url := startBraze(t, brazetest.Options{})
 	start(t, setup{
-		address: cluster.ListenAddrs()[0], kafka: "  allow_compacted: true",
+		cluster: cluster, kafka: "  allow_compacted: true",
 		targets: []target{{name: "Main", endpoint: url}},
 	})
 	produce(t, client, entered("c", "a"), entered("d", "b"))
@@ -75,10 +75,12 @@ func TestACompactedTopicIsReadWhereThatIsAllowed(t *testing.T) {
 // The broker is away at the start, there, away again, and back with all it had.
 func TestABrokerThatIsDownIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	const why = "a broker that comes and goes"
+	kafkatest.NeedsEmbedded(t, why)
 	address := kafkatest.Unused(t)
 	dir := t.TempDir()
-	up := func() *kfake.Cluster {
-		return startKafka(t, 1, kfake.Ports(address.Port), kfake.DataDir(dir))
+	up := func() *kafkatest.Embedded {
+		return startEmbedded(t, why, 1, kfake.Ports(address.Port), kfake.DataDir(dir))
 	}
 	braze, url := startBraze(t, brazetest.Options{})
 	w := start(t, setup{address: address.String(), targets: []target{{name: "Main", endpoint: url}}})
@@ -109,7 +111,7 @@ func TestABrokerThatIsDownIsWaitedFor(t *testing.T) {
 	awaitMembers(t, braze, "c", "a", "b")
 	awaitCommitted(t, cluster, group)
 	w.awaitReady(t)
-	require.Zero(t, end(cluster, dead))
+	require.Zero(t, end(t, cluster, dead))
 }
 
 func TestPartitionsAddedWhileItRunsAreRead(t *testing.T) {
@@ -121,14 +123,7 @@ func TestPartitionsAddedWhileItRunsAreRead(t *testing.T) {
 	produce(t, client, entered("c", "a"))
 	awaitMembers(t, braze, "c", "a")
 
-	req := kmsg.NewPtrCreatePartitionsRequest()
-	req.TimeoutMillis = 10_000
-	more := kmsg.NewCreatePartitionsRequestTopic()
-	more.Topic, more.Count = topic, 3
-	req.Topics = append(req.Topics, more)
-	answer, err := req.RequestWith(t.Context(), client)
-	require.NoError(t, err)
-	require.Zero(t, answer.Topics[0].ErrorCode)
+	cluster.Admin().SetPartitions(t, topic, 3)
 	// Written before the worker knows of the partition, and read all the same.
 	produce(t, connect(t, cluster), on(2, entered("d", "b")))
 
@@ -140,7 +135,7 @@ func TestPartitionsAddedWhileItRunsAreRead(t *testing.T) {
 
 func TestALeaderMovesAndNothingIsLost(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2, kfake.NumBrokers(3))
+	cluster := startEmbedded(t, "leaders that move", 2, kfake.NumBrokers(3))
 	braze, url := startBraze(t, brazetest.Options{})
 	w := startMain(t, cluster, target{endpoint: url})
 	var want []string
@@ -164,24 +159,24 @@ func TestAGroupOfATargetThatIsGoneIsNamed(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	_, url := startBraze(t, brazetest.Options{})
-	old := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Old Name", endpoint: url}}})
+	old := start(t, setup{cluster: cluster, targets: []target{{name: "Old Name", endpoint: url}}})
 	old.awaitReady(t)
 	old.stop()
 	old.wait(t)
 	require.NoError(t, old.err)
 
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "New Name", endpoint: url}}})
+	w := start(t, setup{cluster: cluster, targets: []target{{name: "New Name", endpoint: url}}})
 	eventually(t, func() bool {
-		return w.logs.count("WARN", "belongs to no target", "cohortsync.old-name") == 1
+		return w.logs.count("WARN", "belongs to no target", cluster.Name("cohortsync.old-name")) == 1
 	}, "the group left behind is named")
 	w.awaitReady(t)
-	require.Zero(t, w.logs.count("belongs to no target", "cohortsync.new-name"))
+	require.Zero(t, w.logs.count("belongs to no target", cluster.Name("cohortsync.new-name")))
 }
 
 // Braze is not asked while Kafka does not take commits: the lease runs out.
 func TestWithoutCommitsNothingIsSent(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "faults in its answers", 1)
 	braze, url := startBraze(t, brazetest.Options{})
 	w := startMain(t, cluster, target{endpoint: url})
 	client := connect(t, cluster)

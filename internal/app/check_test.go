@@ -23,31 +23,37 @@ import (
 )
 
 const (
-	kafkaPassword = "the-sasl-password-that-nobody-may-see"
-	// saslAs is the login of the user whose rights kafkatest.Limited limits.
+	kafkaPassword = kafkatest.Password
+	// saslAs is the login of the user whose rights kafkatest.StartLimited limits.
 	saslAs = `  sasl: {mechanism: plain, username: worker, password: "${env:SASL_PASSWORD}"}`
 )
 
 // check runs a check and returns its lines. The addresses of the broker and of
-// Braze, which differ each time, are KAFKA and BRAZE in them.
+// Braze, which differ each time, are KAFKA and BRAZE in them, and names are as
+// the test has them.
 func check(t *testing.T, s setup) []string {
 	t.Helper()
-	return lookAt(t, s.config(t), s.address, s.targets[0].endpoint)
+	return lookAt(t, s, s.config(t))
 }
 
-func lookAt(t *testing.T, cfg *config.Config, kafka, braze string) []string {
+func lookAt(t *testing.T, s setup, cfg *config.Config) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), inTime)
 	defer cancel()
 	var found []string
-	addresses := strings.NewReplacer(kafka, "KAFKA", braze, "BRAZE", strings.TrimPrefix(braze, "http://"), "BRAZE")
+	braze := s.targets[0].endpoint
+	differs := []string{s.broker(), "KAFKA", braze, "BRAZE", strings.TrimPrefix(braze, "http://"), "BRAZE"}
+	if s.cluster != nil && s.cluster.Name("") != "" {
+		differs = append(differs, s.cluster.Name(""), "")
+	}
+	replace := strings.NewReplacer(differs...)
 	err := app.Check(ctx, cfg, checkDeps(t), inTime, func(f app.Finding) {
 		line := f.String()
 		require.NotContains(t, line, "\n")
 		for _, secret := range []string{partnerKey, apiKey, kafkaPassword} {
 			require.NotContains(t, line, secret)
 		}
-		found = append(found, addresses.Replace(line))
+		found = append(found, replace.Replace(line))
 	})
 	require.NoError(t, err)
 	return found
@@ -86,9 +92,10 @@ const (
 
 func TestACheckOfWhatIsWellSaysSoLineByLine(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 3, kfake.SeedTopics(1, dead))
+	cluster := startKafka(t, 3)
+	cluster.Admin().CreateTopic(t, dead, 1)
 	_, url := startBraze(t, brazetest.Options{})
-	s := setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}
+	s := setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}}
 	require.Equal(t, []string{brokerOK, topicOK, readOK, groupOK, deadOK, writeOK, targetOK}, check(t, s))
 }
 
@@ -122,18 +129,18 @@ func TestACheckTellsWhatTheTopicsLackAndWhatToDo(t *testing.T) {
 			cluster := kafkatest.Start(t, kfake.AllowAutoTopicCreation())
 			for topic, policy := range map[string]string{topic: row.topic, dead: row.dead} {
 				if policy != "" {
-					require.NoError(t, cluster.CreateTopic(topic, 1, map[string]string{"cleanup.policy": policy}))
+					cluster.Admin().CreateTopic(t, topic, 1, "cleanup.policy", policy)
 				}
 			}
-			found := check(t, setup{address: cluster.ListenAddrs()[0], kafka: row.more, targets: []target{{name: "Main", endpoint: url}}})
+			found := check(t, setup{cluster: cluster, kafka: row.more, targets: []target{{name: "Main", endpoint: url}}})
 			require.Equal(t, row.want, notOK(found))
 			require.Contains(t, found, targetOK, "it goes on to the end")
 			if row.dead == "" && row.topic != "" {
 				require.Contains(t, found, "ok       dead-letter topic changes.dead-letter: it does not exist, and a worker may create it; "+
 					"whether it may be written is to be seen only then")
 			}
-			require.Equal(t, row.topic != "", cluster.TopicInfo(topic) != nil)
-			require.Equal(t, row.dead != "", cluster.TopicInfo(dead) != nil)
+			require.Equal(t, row.topic != "", cluster.Admin().Partitions(t, topic) > 0)
+			require.Equal(t, row.dead != "", cluster.Admin().Partitions(t, dead) > 0)
 		})
 	}
 }
@@ -142,12 +149,12 @@ func TestACheckNamesGroupsThatBelongToNoTarget(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	_, url := startBraze(t, brazetest.Options{})
-	old := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Old Name", endpoint: url}}})
+	old := start(t, setup{cluster: cluster, targets: []target{{name: "Old Name", endpoint: url}}})
 	old.awaitReady(t)
 	old.stop()
 	old.wait(t)
 
-	found := check(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+	found := check(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}})
 	require.Equal(t, []string{"warning  group cohortsync.old-name: belongs to no target; " +
 		"a renamed target starts anew and leaves its old group behind; delete it once nobody needs its offsets"}, notOK(found))
 }
@@ -158,13 +165,13 @@ func TestACheckChangesNothing(t *testing.T) {
 	for name, opts := range map[string][]kfake.Opt{"with a dead-letter topic": {kfake.SeedTopics(1, dead)}, "without": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster := startKafka(t, 1, append(opts, kfake.AllowAutoTopicCreation())...)
+			cluster := startEmbedded(t, "a look at each request", 1, append(opts, kfake.AllowAutoTopicCreation())...)
 			braze, url := startBraze(t, brazetest.Options{})
 			producer := connect(t, cluster)
 			produce(t, producer, entered("c", "u"))
 			producer.Close() // It asks on.
 			seen := watch(cluster)
-			found := check(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+			found := check(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}})
 
 			require.Empty(t, notOK(found))
 			kinds, changing := seen()
@@ -172,8 +179,8 @@ func TestACheckChangesNothing(t *testing.T) {
 			require.Contains(t, kinds, kmsg.Fetch)
 			require.Equal(t, len(opts) > 0, kinds[kmsg.Produce], "it is asked for the right to write")
 			require.Equal(t, len(opts) == 0, kinds[kmsg.CreateTopics], "or to create")
-			require.Equal(t, int64(1), end(cluster, topic))
-			require.Zero(t, end(cluster, dead))
+			require.Equal(t, int64(1), end(t, cluster, topic))
+			require.Zero(t, end(t, cluster, dead))
 			require.Equal(t, len(opts) > 0, cluster.TopicInfo(dead) != nil)
 			require.Nil(t, cluster.GroupInfo(group))
 			require.Len(t, braze.History(), 1)
@@ -185,7 +192,7 @@ func TestACheckChangesNothing(t *testing.T) {
 
 // watch notes the kinds of all requests, and those requests that may change
 // something.
-func watch(cluster *kfake.Cluster) func() (kinds map[kmsg.Key]bool, changing []string) {
+func watch(cluster *kafkatest.Embedded) func() (kinds map[kmsg.Key]bool, changing []string) {
 	var mu sync.Mutex
 	kinds := make(map[kmsg.Key]bool)
 	var changing []string
@@ -231,9 +238,9 @@ func changes(r kmsg.Request) bool {
 
 func TestACheckLeavesARunningWorkerInPeace(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2)
+	cluster := startEmbedded(t, "a look at each request", 2)
 	braze, url := startBraze(t, brazetest.Options{})
-	s := setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}
+	s := setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}}
 	w := start(t, s)
 	w.awaitReady(t)
 	produce(t, connect(t, cluster), entered("c", "u"))
@@ -247,7 +254,7 @@ func TestACheckLeavesARunningWorkerInPeace(t *testing.T) {
 	awaitCommitted(t, cluster, group)
 	require.Zero(t, joins.Hits())
 	require.Equal(t, before, w.metric(t, "rebalances_total"))
-	require.Zero(t, end(cluster, dead))
+	require.Zero(t, end(t, cluster, dead))
 }
 
 func TestACheckWaitsForASilentBrokerWithPatienceAndForNobodyOnceItIsStopped(t *testing.T) {

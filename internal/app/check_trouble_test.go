@@ -1,15 +1,9 @@
 package app_test
 
 import (
-	"encoding/pem"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,53 +25,53 @@ func TestACheckTellsWhichRightIsMissing(t *testing.T) {
 	onGroups := kafkatest.OnGroups("cohortsync.", read)
 	_, url := startBraze(t, brazetest.Options{})
 	for name, row := range map[string]struct {
-		rights [][]kfake.ACL
+		rights [][]kafkatest.Right
 		// deadMissing leaves the dead-letter topic out.
 		deadMissing bool
 		want        []string
 	}{
-		"none is": {[][]kfake.ACL{onTopic, onDead, onGroups}, false, nil},
-		"any on the topic": {[][]kfake.ACL{onDead, onGroups}, false, []string{
+		"none is": {[][]kafkatest.Right{onTopic, onDead, onGroups}, false, nil},
+		"any on the topic": {[][]kafkatest.Right{onDead, onGroups}, false, []string{
 			"wrong    topic changes: this user may not describe it; allow Read and Describe on it, or correct kafka.topic",
 			"skipped  topic changes: whether it may be read, for it cannot be described",
 		}},
-		"reading the topic": {[][]kfake.ACL{kafkatest.OnTopic(topic, describe, describeConfigs), onDead, onGroups}, false, []string{
+		"reading the topic": {[][]kafkatest.Right{kafkatest.OnTopic(topic, describe, describeConfigs), onDead, onGroups}, false, []string{
 			"wrong    topic changes: this user may not read it; allow Read on it",
 		}},
-		"seeing the topic's configuration": {[][]kfake.ACL{kafkatest.OnTopic(topic, read), onDead, onGroups}, false, []string{
+		"seeing the topic's configuration": {[][]kafkatest.Right{kafkatest.OnTopic(topic, read), onDead, onGroups}, false, []string{
 			"warning  topic changes: 3 partitions, its configuration is not for this user to see; " +
 				"allow DescribeConfigs on it: without it a compacted topic goes unnoticed",
 		}},
-		"any on the groups": {[][]kfake.ACL{onTopic, onDead}, false, []string{
+		"any on the groups": {[][]kafkatest.Right{onTopic, onDead}, false, []string{
 			"wrong    group cohortsync.main: this user may not read it; allow Read and Describe on groups with the prefix cohortsync.",
 		}},
-		"reading the groups": {[][]kfake.ACL{onTopic, onDead, kafkatest.OnGroups("cohortsync.", describe)}, false, []string{
+		"reading the groups": {[][]kafkatest.Right{onTopic, onDead, kafkatest.OnGroups("cohortsync.", describe)}, false, []string{
 			"wrong    group cohortsync.main: this user may not read it; allow Read and Describe on groups with the prefix cohortsync.",
 		}},
-		"any on the dead-letter topic": {[][]kfake.ACL{onTopic, onGroups}, false, []string{
+		"any on the dead-letter topic": {[][]kafkatest.Right{onTopic, onGroups}, false, []string{
 			"wrong    dead-letter topic changes.dead-letter: this user may not describe it; allow Write and Describe on it, and Create unless it exists",
 			"skipped  dead-letter topic changes.dead-letter: whether it may be written, for it cannot be described",
 		}},
-		"writing letters": {[][]kfake.ACL{onTopic, onGroups, kafkatest.OnTopic(dead, describe)}, false, []string{
+		"writing letters": {[][]kafkatest.Right{onTopic, onGroups, kafkatest.OnTopic(dead, describe)}, false, []string{
 			"wrong    dead-letter topic changes.dead-letter: this user may not write to it; allow Write on it",
 		}},
-		"creating the dead-letter topic": {[][]kfake.ACL{onTopic, onDead, onGroups}, true, []string{
+		"creating the dead-letter topic": {[][]kafkatest.Right{onTopic, onDead, onGroups}, true, []string{
 			"wrong    dead-letter topic changes.dead-letter: it does not exist, and this user may not create it; allow Create on it, or create it with: " +
 				"kafka-topics.sh --bootstrap-server KAFKA --create --topic changes.dead-letter --partitions 3 " +
 				"--config cleanup.policy=delete --config retention.ms=1209600000",
 		}},
 		"none, the dead-letter topic to be created": {
-			[][]kfake.ACL{onTopic, onGroups, kafkatest.OnTopic(dead, write, createNew)}, true, nil,
+			[][]kafkatest.Right{onTopic, onGroups, kafkatest.OnTopic(dead, write, createNew)}, true, nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := kafkatest.Limited("worker", kafkaPassword, row.rights...)
+			cluster := kafkatest.StartLimited(t, row.rights...)
+			cluster.Admin().CreateTopic(t, topic, 3)
 			if !row.deadMissing {
-				opts = append(opts, kfake.SeedTopics(1, dead))
+				cluster.Admin().CreateTopic(t, dead, 1)
 			}
-			cluster := startKafka(t, 3, opts...)
-			found := check(t, setup{address: cluster.ListenAddrs()[0], kafka: saslAs, targets: []target{{name: "Main", endpoint: url}}})
+			found := check(t, setup{cluster: cluster, kafka: saslAs, targets: []target{{name: "Main", endpoint: url}}})
 			require.Equal(t, row.want, notOK(found))
 			require.Contains(t, found, "ok       broker KAFKA: reached, logged in with plain")
 			require.Contains(t, found, targetOK)
@@ -88,7 +82,7 @@ func TestACheckTellsWhichRightIsMissing(t *testing.T) {
 func TestWithoutABrokerACheckSkipsWhatNeedsOne(t *testing.T) {
 	t.Parallel()
 	_, url := startBraze(t, brazetest.Options{})
-	guarded := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "worker", "another"))
+	guarded := startEmbedded(t, "a login of the test's own", 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "worker", "another"))
 	skipped := []string{
 		"skipped  topic changes: no broker was reached",
 		"skipped  group cohortsync.main: no broker was reached",
@@ -120,12 +114,13 @@ func TestWithoutABrokerACheckSkipsWhatNeedsOne(t *testing.T) {
 
 func TestACheckGoesOnWithTheBrokersThatItReached(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 3, kfake.SeedTopics(1, dead))
+	cluster := startKafka(t, 3)
+	cluster.Admin().CreateTopic(t, dead, 1)
 	_, url := startBraze(t, brazetest.Options{})
-	s := setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}
+	s := setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}}
 	cfg := s.config(t)
 	cfg.Kafka.Brokers = append([]string{"host.invalid:9092"}, cfg.Kafka.Brokers...)
-	found := lookAt(t, cfg, s.address, url)
+	found := lookAt(t, s, cfg)
 	require.Contains(t, found[0], "wrong    broker host.invalid:9092: connecting: ")
 	require.Equal(t, []string{brokerOK, topicOK, readOK, groupOK, deadOK, writeOK, targetOK}, found[1:])
 }
@@ -144,11 +139,12 @@ func TestACheckWithoutItsCertificatesSaysSo(t *testing.T) {
 
 func TestACheckTellsWhatBrazeSaysOfTheCredentials(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.SeedTopics(1, dead))
+	cluster := startKafka(t, 1)
+	cluster.Admin().CreateTopic(t, dead, 1)
 	braze, url := startBraze(t, brazetest.Options{})
 	check := func(t *testing.T, url string, more ...target) []string {
 		t.Helper()
-		return notOK(check(t, setup{address: cluster.ListenAddrs()[0], targets: append([]target{{name: "Main", endpoint: url}}, more...)}))
+		return notOK(check(t, setup{cluster: cluster, targets: append([]target{{name: "Main", endpoint: url}}, more...)}))
 	}
 	const credentials = "check the target's keys and partner, and that the endpoint is that of its Braze instance"
 
@@ -178,7 +174,7 @@ func TestACheckTellsWhatBrazeSaysOfTheCredentials(t *testing.T) {
 
 func TestACheckTellsOfPartitionsWithoutALeader(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2, kfake.SeedTopics(2, dead))
+	cluster := startEmbedded(t, "answers made by hand", 2, kfake.SeedTopics(2, dead))
 	_, url := startBraze(t, brazetest.Options{})
 	address := cluster.ListenAddrs()[0]
 	_, port, err := net.SplitHostPort(address)
@@ -206,18 +202,14 @@ func TestACheckTellsOfPartitionsWithoutALeader(t *testing.T) {
 
 func TestACheckSaysHowABrokerWasReached(t *testing.T) {
 	t.Parallel()
-	// Go's own certificate for tests is for the loopback address, too.
-	lender := httptest.NewTLSServer(http.NotFoundHandler())
-	defer lender.Close()
-	ca := filepath.Join(t.TempDir(), "ca.pem")
-	block := &pem.Block{Type: "CERTIFICATE", Bytes: lender.Certificate().Raw}
-	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(block), 0o600))
-	cluster := startKafka(t, 3, kfake.SeedTopics(1, dead), kfake.TLS(lender.TLS),
-		kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "worker", kafkaPassword))
+	cluster, access := kafkatest.StartSecured(t, "scram-sha-512")
+	cluster.Admin().CreateTopic(t, topic, 3)
+	cluster.Admin().CreateTopic(t, dead, 1)
 	_, url := startBraze(t, brazetest.Options{})
 	found := check(t, setup{
-		address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}},
-		kafka: fmt.Sprintf("  tls: {enabled: true, ca_file: %q}\n%s", ca, strings.Replace(saslAs, "plain", "scram-sha-512", 1)),
+		cluster: cluster, targets: []target{{name: "Main", endpoint: url}},
+		kafka: fmt.Sprintf("  tls: {enabled: true, ca_file: %q}\n  sasl: {mechanism: scram-sha-512, username: %q, password: %q}",
+			access.CAFile, access.User, access.Password),
 	})
 	require.Equal(t, []string{
 		"ok       broker KAFKA: reached over TLS, logged in with scram-sha-512",

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"cohortsync/internal/app"
@@ -37,7 +36,7 @@ func TestTheHealthPagesFollowTheWorkersLife(t *testing.T) {
 	braze := brazetest.New(brazetest.Options{PartnerKey: partnerKey, APIKey: apiKey})
 	g := &gate{RoundTripper: braze.Transport(), came: make(chan struct{}), open: make(chan struct{})}
 	w := start(t, setup{
-		address: cluster.ListenAddrs()[0],
+		cluster: cluster,
 		targets: []target{{name: "One", endpoint: "http://braze.test", cohorts: []string{"c"}}, {name: "Two", endpoint: "http://braze.test", cohorts: []string{"other"}}},
 	}, func(d *app.Deps) { d.Transport = g })
 	open := sync.OnceFunc(func() { close(g.open) })
@@ -55,7 +54,7 @@ func TestTheHealthPagesFollowTheWorkersLife(t *testing.T) {
 	alive()
 
 	client := connect(t, cluster)
-	kafkatest.CreateTopic(t, client, topic, 2)
+	cluster.Admin().CreateTopic(t, topic, 2)
 	w.awaitReady(t)
 	eventually(t, func() bool { return w.ready(t).Targets[0].Partitions == 2 }, "the page tells the partitions")
 	r = w.ready(t)
@@ -106,20 +105,18 @@ func TestAStopIsCleanAndCommitsWhatWasDelivered(t *testing.T) {
 	w.stop()
 	w.wait(t)
 	require.NoError(t, w.err)
-	require.Equal(t, end(cluster, topic), committed(cluster, group))
-	info := cluster.GroupInfo(group)
-	require.NotNil(t, info)
-	require.Equal(t, "Empty", info.State, "it has left the group")
+	require.Equal(t, end(t, cluster, topic), committed(t, cluster, group))
+	require.Equal(t, "Empty", cluster.Admin().Group(t, group).State, "it has left the group")
 }
 
 // The clock stands still once the broker is to go, and is then set: that the
 // broker has been away for a session timeout is nothing to wait for.
 func TestAWorkerIsReadyWithoutABrokerForASessionTimeout(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "a broker that goes", 1)
 	_, url := startBraze(t, brazetest.Options{})
 	var stopped atomic.Pointer[time.Time]
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
+	w := start(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}}, func(d *app.Deps) {
 		d.Now = func() time.Time {
 			if at := stopped.Load(); at != nil {
 				return *at
@@ -153,13 +150,13 @@ func TestAWorkerIsReadyWithoutABrokerForASessionTimeout(t *testing.T) {
 // Were it otherwise, each deploy of one worker would make all others unready.
 func TestAWorkerStaysReadyWhileItsGroupRebalances(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2)
+	cluster := startEmbedded(t, "a request that it holds back", 2)
 	braze, url := startBraze(t, brazetest.Options{})
 	w := startMain(t, cluster, target{endpoint: url})
 
 	// The first to join is the newcomer, the second is this worker, again.
 	held, letGo := holdJoin(t, cluster, 2)
-	newcomer := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{{name: "Main", endpoint: url}}})
+	newcomer := start(t, setup{cluster: cluster, targets: []target{{name: "Main", endpoint: url}}})
 	<-held
 	for range 20 {
 		r := w.ready(t)
@@ -180,7 +177,7 @@ func TestAWorkerStaysReadyWhileItsGroupRebalances(t *testing.T) {
 // holdJoin makes the broker sit on the n-th request to join from now on, until
 // it is let go, at the end of the test at the latest. held says that it has
 // come.
-func holdJoin(t *testing.T, cluster *kfake.Cluster, n int64) (held <-chan struct{}, letGo func()) {
+func holdJoin(t *testing.T, cluster *kafkatest.Embedded, n int64) (held <-chan struct{}, letGo func()) {
 	t.Helper()
 	came, free := make(chan struct{}), make(chan struct{})
 	letGo = sync.OnceFunc(func() { close(free) })

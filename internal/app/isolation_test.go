@@ -26,7 +26,7 @@ func TestAnAbortedTransactionIsDeliveredUnlessOnlyCommittedRecordsAreRead(t *tes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cluster := startKafka(t, 1)
-			client := connect(t, cluster, kgo.TransactionalID("t"))
+			client := connect(t, cluster, kgo.TransactionalID(cluster.Name("t")))
 			transact := func(user string, end kgo.TransactionEndTry) {
 				require.NoError(t, client.BeginTransaction())
 				produce(t, client, entered("c", user))

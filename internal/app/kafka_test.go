@@ -21,14 +21,30 @@ const (
 	dead  = "changes.dead-letter"
 )
 
-// startKafka starts an embedded broker with the topic.
-func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
+// startKafka starts a broker with the topic.
+func startKafka(t *testing.T, partitions int32) kafkatest.Broker {
 	t.Helper()
-	return kafkatest.Start(t, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
+	cluster := kafkatest.Start(t)
+	cluster.Admin().CreateTopic(t, topic, partitions)
+	return cluster
+}
+
+// startApache returns an Apache Kafka with the topic.
+func startApache(t *testing.T, why string, partitions int32) kafkatest.Broker {
+	t.Helper()
+	cluster := kafkatest.StartApache(t, why)
+	cluster.Admin().CreateTopic(t, topic, partitions)
+	return cluster
+}
+
+// startEmbedded starts an embedded broker with the topic.
+func startEmbedded(t *testing.T, why string, partitions int32, opts ...kfake.Opt) *kafkatest.Embedded {
+	t.Helper()
+	return kafkatest.StartEmbedded(t, why, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
 }
 
 // connect returns a client that writes to the partition each record names.
-func connect(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func connect(t *testing.T, cluster kafkatest.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	return kafkatest.Connect(t, cluster, topic, append([]kgo.Opt{
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(2 << 20),
@@ -79,37 +95,34 @@ func names(prefix string, n int) []string {
 
 // end returns how many offsets a topic has in all its partitions; 0 when there
 // is no such topic.
-func end(cluster *kfake.Cluster, topic string) int64 {
-	total := int64(0)
-	for _, p := range cluster.PartitionInfos(topic) {
-		total += p.HighWatermark
-	}
-	return total
+func end(t *testing.T, cluster kafkatest.Broker, topic string) int64 {
+	t.Helper()
+	return total(cluster.Admin().Ends(t, topic))
 }
 
 // committed returns how many offsets a group has committed in all partitions.
-func committed(cluster *kfake.Cluster, group string) int64 {
-	info := cluster.GroupInfo(group)
-	if info == nil {
-		return 0
+func committed(t *testing.T, cluster kafkatest.Broker, group string) int64 {
+	t.Helper()
+	return total(cluster.Admin().Committed(t, group, topic))
+}
+
+func total(offsets map[int32]int64) (sum int64) {
+	for _, offset := range offsets {
+		sum += offset
 	}
-	total := int64(0)
-	for _, c := range info.Commits[topic] {
-		total += c.Offset
-	}
-	return total
+	return sum
 }
 
 // awaitCommitted waits until the group has committed all of the log.
-func awaitCommitted(t *testing.T, cluster *kfake.Cluster, group string) {
+func awaitCommitted(t *testing.T, cluster kafkatest.Broker, group string) {
 	t.Helper()
-	eventually(t, func() bool { return committed(cluster, group) == end(cluster, topic) }, "all of the log is committed")
+	eventually(t, func() bool { return committed(t, cluster, group) == end(t, cluster, topic) }, "all of the log is committed")
 }
 
 // letters reads n dead letters from the beginning of their topic.
-func letters(t *testing.T, cluster *kfake.Cluster, n int) []*kgo.Record {
+func letters(t *testing.T, cluster kafkatest.Broker, n int) []*kgo.Record {
 	t.Helper()
-	client := connect(t, cluster, kgo.ConsumeTopics(dead), kgo.FetchMaxWait(100*time.Millisecond))
+	client := connect(t, cluster, kgo.ConsumeTopics(cluster.Name(dead)), kgo.FetchMaxWait(100*time.Millisecond))
 	ctx, cancel := context.WithTimeout(t.Context(), inTime)
 	defer cancel()
 	var all []*kgo.Record

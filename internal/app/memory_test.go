@@ -47,7 +47,7 @@ func TestMemoryStaysWithinItsBoundWhileBrazeIsDown(t *testing.T) { //nolint:para
 	before := heap()
 
 	w := start(t, setup{
-		address: cluster.ListenAddrs()[0], delivery: ", max_memory: 1MiB",
+		cluster: cluster, delivery: ", max_memory: 1MiB",
 		targets: []target{{name: "Main", endpoint: url}},
 	})
 	most := 0.0
@@ -82,5 +82,5 @@ func TestMemoryStaysWithinItsBoundWhileBrazeIsDown(t *testing.T) { //nolint:para
 	awaitCommitted(t, cluster, group)
 	require.LessOrEqual(t, most, float64(bound), "memory_used_bytes while it catches up")
 	require.Equal(t, float64(changes), w.metric(t, "changes_delivered_total"))
-	require.Zero(t, end(cluster, dead))
+	require.Zero(t, end(t, cluster, dead))
 }

@@ -30,7 +30,7 @@ func startTwoTargets(t *testing.T) *worker {
 	t.Helper()
 	cluster := startKafka(t, 2)
 	_, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{
+	w := start(t, setup{cluster: cluster, targets: []target{
 		{name: "First", endpoint: url}, {name: "Second", endpoint: url, apiKey: "${env:OTHER_KEY}", cohorts: []string{"c1", "c2"}},
 	}})
 	eventually(t, func() bool { return w.metric(t, "partitions_owned") == 4 }, "both targets own both partitions")

@@ -226,17 +226,17 @@ func TestWhateverTheRecordsHoldIsCountedAndTold(t *testing.T) {
 		}
 	}
 	w := start(t, setup{
-		address: cluster.ListenAddrs()[0],
+		cluster: cluster,
 		targets: []target{{name: "Main", endpoint: url, cohorts: cohorts}},
 	})
 	eventually(t, func() bool {
-		return w.metric(t, "partitions_owned") == 2 && end(cluster, dead) == 0 && len(cluster.PartitionInfos(dead)) == 2
+		return w.metric(t, "partitions_owned") == 2 && end(t, cluster, dead) == 0 && cluster.Admin().Partitions(t, dead) == 2
 	},
 		"the worker reads and the dead-letter topic is there")
 	client := connect(t, cluster)
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			before, lettersBefore := movement(w.gather(t)), end(cluster, dead)
+			before, lettersBefore := movement(w.gather(t)), end(t, cluster, dead)
 			records := row.kafka()
 			produce(t, client, records...)
 			awaitCommitted(t, cluster, "cohortsync.main")
@@ -259,12 +259,12 @@ func TestWhateverTheRecordsHoldIsCountedAndTold(t *testing.T) {
 			}
 			require.Equal(t, warnings, w.logs.count(`"`+row.name+`"`, row.warning, "WARN"), "warnings in the log")
 			if row.letter == "" {
-				require.Equal(t, lettersBefore, end(cluster, dead), "dead letters")
+				require.Equal(t, lettersBefore, end(t, cluster, dead), "dead letters")
 				return
 			}
-			require.Equal(t, lettersBefore+1, end(cluster, dead), "dead letters")
+			require.Equal(t, lettersBefore+1, end(t, cluster, dead), "dead letters")
 			all := letters(t, cluster, int(lettersBefore)+1)
-			row.isTold(t, records[0], all)
+			row.isTold(t, cluster.Name(topic), records[0], all)
 		})
 	}
 	require.Empty(t, braze.Violations())
@@ -292,7 +292,7 @@ func (row payloadRow) kafka() []*kgo.Record {
 }
 
 // isTold checks the letter of a source record, which is among all letters.
-func (row payloadRow) isTold(t *testing.T, source *kgo.Record, all []*kgo.Record) {
+func (row payloadRow) isTold(t *testing.T, topic string, source *kgo.Record, all []*kgo.Record) {
 	t.Helper()
 	at := slices.IndexFunc(all, func(l *kgo.Record) bool { return string(l.Key) == row.name })
 	require.GreaterOrEqual(t, at, 0, "a letter under the record's key")

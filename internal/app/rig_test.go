@@ -23,9 +23,10 @@ import (
 	"cohortsync/internal/braze/brazetest"
 	"cohortsync/internal/catalog"
 	"cohortsync/internal/config"
+	"cohortsync/internal/kafkatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(kafkatest.Main(m)) }
 
 const (
 	// inTime is how long what must happen may take on a busy machine.
@@ -50,21 +51,36 @@ type target struct {
 
 // setup is a test's configuration.
 type setup struct {
+	// cluster is the broker; where there is none, address is what stands for it.
+	cluster kafkatest.Broker
 	address string
 	targets []target
 	// kafka and delivery are further lines of their blocks.
 	kafka, delivery string
 }
 
+// broker returns the broker's address.
+func (s setup) broker() string {
+	if s.cluster != nil {
+		return s.cluster.ListenAddrs()[0]
+	}
+	return s.address
+}
+
 // config reads the configuration from text, as a user's is read. The times are
 // short, but long against kfake's rebalances.
 func (s setup) config(t *testing.T) *config.Config {
 	t.Helper()
+	name := func(name string) string { return name }
+	if s.cluster != nil {
+		name = s.cluster.Name
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 kafka:
   brokers: [%q]
   topic: %s
+  group: %s
   session_timeout: 6s
   rebalance_timeout: 5s
   heartbeat_interval: 100ms
@@ -74,7 +90,7 @@ kafka:
 delivery: {linger: 20ms%s}
 http: {listen: "127.0.0.1:0"}
 targets:
-`, s.address, topic, s.kafka, s.delivery)
+`, s.broker(), name(topic), name("cohortsync"), s.kafka, s.delivery)
 	for _, target := range s.targets {
 		key := target.apiKey
 		if key == "" {

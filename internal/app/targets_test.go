@@ -76,7 +76,7 @@ func TestATargetInTroubleDelaysNoOther(t *testing.T) {
 			t.Cleanup(front.Close)
 			mend := row.trouble(t, troubled, front)
 			w := start(t, setup{
-				address: cluster.ListenAddrs()[0], delivery: ", max_memory: 1MiB",
+				cluster: cluster, delivery: ", max_memory: 1MiB",
 				targets: []target{{name: "Troubled", endpoint: front.URL}, {name: "Healthy", endpoint: healthyURL}},
 			})
 			client := connect(t, cluster)
@@ -88,12 +88,12 @@ func TestATargetInTroubleDelaysNoOther(t *testing.T) {
 			awaitCommitted(t, cluster, "cohortsync.healthy")
 			eventually(t, func() bool { return row.shows(w.gather(t)) }, "the trouble shows")
 			require.Zero(t, troubled.Count("c"), "the other target has had nothing yet")
-			require.Less(t, committed(cluster, "cohortsync.troubled"), committed(cluster, "cohortsync.healthy"))
+			require.Less(t, committed(t, cluster, "cohortsync.troubled"), committed(t, cluster, "cohortsync.healthy"))
 
 			mend()
 			awaitMembers(t, troubled, "c", users...)
 			awaitCommitted(t, cluster, "cohortsync.troubled")
-			require.Zero(t, end(cluster, dead))
+			require.Zero(t, end(t, cluster, dead))
 		})
 	}
 }
@@ -104,7 +104,7 @@ func TestARecordThatCannotBeDecodedIsALetterOfEachTarget(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 2)
 	braze, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{
+	w := start(t, setup{cluster: cluster, targets: []target{
 		{name: "One", endpoint: url, cohorts: []string{"c"}}, {name: "Two", endpoint: url, cohorts: []string{"d"}},
 	}})
 	w.awaitReady(t)
@@ -138,7 +138,7 @@ func TestTargetsWithOneCredentialShareOneLimit(t *testing.T) {
 	braze, url := startBraze(t, brazetest.Options{})
 	// Four requests, and then none within this test's life.
 	const limit = "    rate_limit: {requests: 4, per: 1h, burst: 4}"
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{
+	w := start(t, setup{cluster: cluster, targets: []target{
 		{name: "One", endpoint: url, cohorts: []string{"a", "b", "c"}, more: limit},
 		{name: "Two", endpoint: url, cohorts: []string{"d", "e", "f"}, more: limit},
 	}})
@@ -159,7 +159,7 @@ func TestA429ToOneTargetHoldsAllThatUseItsCredential(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	braze, url := startBraze(t, brazetest.Options{})
-	w := start(t, setup{address: cluster.ListenAddrs()[0], targets: []target{
+	w := start(t, setup{cluster: cluster, targets: []target{
 		{name: "One", endpoint: url, cohorts: []string{"a"}},
 		{name: "Two", endpoint: url, cohorts: []string{"b"}},
 		{name: "Apart", endpoint: url, apiKey: "${env:OTHER_KEY}", cohorts: []string{"c"}},

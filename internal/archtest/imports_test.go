@@ -43,6 +43,8 @@ func inner() map[string][]string {
 		"internal/healthcheck":     {},
 		"internal/archtest":        {},
 		"internal/kafkatest":       {},
+
+		"internal/kafkatest/incontainer": {},
 	}
 }
 
@@ -74,6 +76,8 @@ func outers() []outer {
 		{prefix: "github.com/stretchr/testify", only: []string{"internal/kafkatest"}, why: "it is for tests"},
 		{prefix: "pgregory.net/rapid", why: "it is for tests"},
 		{prefix: "go.uber.org/goleak", why: "it is for tests"},
+		{prefix: "github.com/testcontainers", only: []string{"internal/kafkatest/incontainer"}, forTests: true, why: "a test's binary has no Docker client: kafkatest runs one as a process"},
+		{prefix: "github.com/moby", only: []string{"internal/kafkatest/incontainer"}, forTests: true, why: "a test's binary has no Docker client: kafkatest runs one as a process"},
 		{prefix: "testing", only: []string{"cmd/demo", "internal/kafkatest"}, why: "it is for tests"},
 	}
 }
@@ -145,6 +149,7 @@ func TestAnImportAgainstTheDirectionIsFound(t *testing.T) {
 		"worker imports the broker":        {from: "cmd/worker", to: module + "internal/stream/broker"},
 		"app imports the embedded broker":  {from: "internal/app", to: module + "internal/kafkatest"},
 		"app embeds a broker":              {from: "internal/app", to: "github.com/twmb/franz-go/pkg/kfake"},
+		"a test speaks to Docker itself":   {from: "internal/app", to: "github.com/testcontainers/testcontainers-go", test: true},
 		"production code imports a helper": {from: "internal/braze", to: "github.com/stretchr/testify/require"},
 		"a package nobody placed":          {from: "internal/util", to: module + "internal/event"},
 	} {

@@ -27,10 +27,12 @@ const (
 
 // limited starts a broker with both topics and connects as a user with these
 // rights.
-func limited(t *testing.T, rights ...[]kfake.ACL) (*kfake.Cluster, *Broker) {
+func limited(t *testing.T, rights ...[]kafkatest.Right) (kafkatest.Broker, *Broker) {
 	t.Helper()
-	cluster := startKafka(t, 2, append(kafkatest.Limited("worker", "secret", rights...), kfake.SeedTopics(1, dead))...)
-	return cluster, connect(t, cluster, login("worker", "secret"))
+	cluster := kafkatest.StartLimited(t, rights...)
+	cluster.Admin().CreateTopic(t, topic, 2)
+	cluster.Admin().CreateTopic(t, dead, 1)
+	return cluster, connect(t, cluster, login(kafkatest.User, kafkatest.Password))
 }
 
 func login(user, password string) func(*Options) {
@@ -53,14 +55,14 @@ func silence(t *testing.T) string {
 
 func TestABrokerThatCannotBeReachedSaysHowFarItWent(t *testing.T) {
 	t.Parallel()
-	plain := startKafka(t, 1).ListenAddrs()[0]
-	guarded := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret")).ListenAddrs()[0]
-	cutting := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
+	plain := startEmbedded(t, "logins and certificates of the test's own", 1).ListenAddrs()[0]
+	guarded := startEmbedded(t, "logins and certificates of the test's own", 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret")).ListenAddrs()[0]
+	cutting := startEmbedded(t, "logins and certificates of the test's own", 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
 	cutting.ControlKey(int16(kmsg.SASLHandshake), func(kmsg.Request) (kmsg.Response, error, bool) {
 		return nil, errors.New("cut"), true
 	})
-	certificate, caFile := selfSigned(t)
-	secure := startKafka(t, 1, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})).ListenAddrs()[0]
+	certificate, caFile := kafkatest.Certificate(t)
+	secure := startEmbedded(t, "logins and certificates of the test's own", 1, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})).ListenAddrs()[0]
 	trusting := func(o *Options) {
 		var err error
 		o.TLS, err = TLSConfig(caFile, "", "")
@@ -132,16 +134,16 @@ func TestABrokerThatIsSilentIsGivenUpWithTheContext(t *testing.T) {
 func TestATopicIsDescribed(t *testing.T) {
 	t.Parallel()
 	cluster := startEmpty(t)
-	require.NoError(t, cluster.CreateTopic(topic, 3, map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "86400000"}))
-	require.NoError(t, cluster.CreateTopic(dead, 1, map[string]string{"retention.ms": "-1"}))
+	cluster.Admin().CreateTopic(t, topic, 3, "cleanup.policy", "compact,delete", "retention.ms", "86400000")
+	cluster.Admin().CreateTopic(t, dead, 1, "retention.ms", "-1")
 	b := connect(t, cluster)
 
-	got, err := b.Describe(t.Context(), topic)
+	got, err := b.Describe(t.Context(), cluster.Name(topic))
 	require.NoError(t, err)
 	require.Equal(t, Topic{Partitions: 3, Policy: "compact,delete", Retention: 24 * time.Hour}, got)
 	require.True(t, Compacted(got.Policy))
 
-	got, err = b.Describe(t.Context(), dead)
+	got, err = b.Describe(t.Context(), cluster.Name(dead))
 	require.NoError(t, err)
 	require.Equal(t, "delete", got.Policy)
 	require.False(t, Compacted(got.Policy))
@@ -150,19 +152,19 @@ func TestATopicIsDescribed(t *testing.T) {
 
 func TestATopicThatIsMissingOrHiddenIsNotDescribed(t *testing.T) {
 	t.Parallel()
-	cluster := startEmpty(t, kfake.AllowAutoTopicCreation())
-	_, err := connect(t, cluster).Describe(t.Context(), topic)
+	cluster := startEmpty(t)
+	_, err := connect(t, cluster).Describe(t.Context(), cluster.Name(topic))
 	require.True(t, Missing(err), "%v", err)
 	require.False(t, Denied(err))
-	require.Nil(t, cluster.TopicInfo(topic))
+	require.Zero(t, cluster.Admin().Partitions(t, topic))
 
-	_, b := limited(t, kafkatest.OnTopic(topic, read))
-	got, err := b.Describe(t.Context(), topic)
+	cluster, b := limited(t, kafkatest.OnTopic(topic, read))
+	got, err := b.Describe(t.Context(), cluster.Name(topic))
 	require.NoError(t, err, "Read includes Describe")
 	require.Equal(t, 2, got.Partitions)
 	require.True(t, Denied(got.ConfigErr), "but not DescribeConfigs: %v", got.ConfigErr)
 
-	_, err = b.Describe(t.Context(), dead)
+	_, err = b.Describe(t.Context(), cluster.Name(dead))
 	require.True(t, Denied(err), "%v", err)
 	require.False(t, Missing(err))
 }
@@ -182,7 +184,7 @@ func TestTheRightToReadTheTopicIsShownByReading(t *testing.T) {
 func TestTheRightToUseAGroupIsToldByItsCoordinator(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		rights []kfake.ACL
+		rights []kafkatest.Right
 		denied bool
 	}{
 		"all that is needed": {kafkatest.OnGroups("cohortsync.", read), false},
@@ -193,23 +195,23 @@ func TestTheRightToUseAGroupIsToldByItsCoordinator(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cluster, b := limited(t, row.rights)
-			err := b.MayUseGroup(t.Context(), "cohortsync.us")
+			err := b.MayUseGroup(t.Context(), cluster.Name("cohortsync.us"))
 			require.Equal(t, row.denied, Denied(err), "%v", err)
 			require.Equal(t, row.denied, err != nil)
-			require.Nil(t, cluster.GroupInfo("cohortsync.us"), "it is not created")
+			require.Equal(t, "Dead", cluster.Admin().Group(t, "cohortsync.us").State, "it is not created")
 		})
 	}
 }
 
 func TestAnOldBrokerDoesNotTellTheRightsOnAGroup(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.MaxVersions(kversion.V2_2_0()))
+	cluster := startEmbedded(t, "a broker of an old version", 1, kfake.MaxVersions(kversion.V2_2_0()))
 	require.ErrorIs(t, connect(t, cluster).MayUseGroup(t.Context(), group), ErrUntold)
 }
 
 func TestACoordinatorThatIsYetToBeNamedIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "faults in its answers", 1)
 	b := connect(t, cluster)
 	for _, passing := range []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.CoordinatorLoadInProgress} {
 		fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeGroups}, Group: group, Err: passing, Count: 1})
@@ -226,13 +228,13 @@ func TestCommitsAreCountedByPartition(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 3)
 	b := connect(t, cluster)
-	n, err := b.Commits(t.Context(), group)
+	n, err := b.Commits(t.Context(), cluster.Name(group))
 	require.NoError(t, err)
 	require.Zero(t, n)
 
 	gen := startWorker(t, b, group).owning(t, 3)
 	require.NoError(t, gen.Commit(t.Context(), map[int]int64{0: 0, 2: 0}))
-	n, err = b.Commits(t.Context(), group)
+	n, err = b.Commits(t.Context(), cluster.Name(group))
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
 }
@@ -241,14 +243,15 @@ func TestTheRightToWriteLettersIsShownWithoutALetter(t *testing.T) {
 	t.Parallel()
 	cluster, b := limited(t, kafkatest.OnTopic(dead, write))
 	require.NoError(t, b.MayWriteLetters(t.Context()))
-	for _, p := range cluster.PartitionInfos(dead) {
-		require.Zero(t, p.HighWatermark)
-	}
+	require.Equal(t, map[int32]int64{0: 0}, cluster.Admin().Ends(t, dead))
 
 	_, b = limited(t, kafkatest.OnTopic(dead, read))
 	require.True(t, Denied(b.MayWriteLetters(t.Context())))
+}
 
-	cluster = startKafka(t, 1, kfake.SeedTopics(1, dead))
+func TestAnAnswerThatShowsNoRightToWriteLettersIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	cluster := startEmbedded(t, "faults in its answers", 1, kfake.SeedTopics(1, dead))
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dead, Err: kerr.UnknownServerError})
 	require.ErrorIs(t, connect(t, cluster).MayWriteLetters(t.Context()), ErrUntold)
 
@@ -262,7 +265,7 @@ func TestTheRightToWriteLettersIsShownWithoutALetter(t *testing.T) {
 // Kafka says INVALID_RECORD where kfake says CORRUPT_MESSAGE.
 func TestKafkasOwnAnswerToNothingShowsTheRight(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.SeedTopics(1, dead))
+	cluster := startEmbedded(t, "faults in its answers", 1, kfake.SeedTopics(1, dead))
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dead, Err: kerr.InvalidRecord})
 	require.NoError(t, connect(t, cluster).MayWriteLetters(t.Context()))
 }
@@ -270,7 +273,7 @@ func TestKafkasOwnAnswerToNothingShowsTheRight(t *testing.T) {
 func TestWhetherTheDeadLetterTopicCanBeCreatedIsAskedWithoutCreatingIt(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
-		rights []kfake.ACL
+		rights []kafkatest.Right
 		denied bool
 	}{
 		"with Create":    {kafkatest.OnTopic(dead, create, describe), false},
@@ -278,8 +281,9 @@ func TestWhetherTheDeadLetterTopicCanBeCreatedIsAskedWithoutCreatingIt(t *testin
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster := startKafka(t, 3, kafkatest.Limited("worker", "secret", row.rights, kafkatest.OnTopic(topic, read))...)
-			b := connect(t, cluster, login("worker", "secret"), func(o *Options) { o.NetworkTimeout = time.Hour })
+			cluster := kafkatest.StartLimited(t, row.rights, kafkatest.OnTopic(topic, read))
+			cluster.Admin().CreateTopic(t, topic, 3)
+			b := connect(t, cluster, login(kafkatest.User, kafkatest.Password), func(o *Options) { o.NetworkTimeout = time.Hour })
 			ctx, cancel := context.WithTimeout(t.Context(), inTime)
 			defer cancel()
 			err := b.MayCreateDeadLetterTopic(ctx)
@@ -287,7 +291,7 @@ func TestWhetherTheDeadLetterTopicCanBeCreatedIsAskedWithoutCreatingIt(t *testin
 			require.Equal(t, row.denied, Denied(err), "%v", err)
 			var refused *CannotCreateError
 			require.Equal(t, row.denied, errors.As(err, &refused))
-			require.Nil(t, cluster.TopicInfo(dead))
+			require.Zero(t, cluster.Admin().Partitions(t, dead))
 		})
 	}
 }

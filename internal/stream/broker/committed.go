@@ -31,7 +31,7 @@ func (c *committed) Fetch(ctx context.Context, offset int64, maxBytes int) (stre
 	fetched, err := c.fetch(ctx, offset, maxBytes)
 	if err != nil {
 		_ = c.Close()
-		return stream.Fetched{}, fetchFailed(ctx, c.partition, offset, err)
+		return stream.Fetched{}, c.b.fetchFailed(ctx, c.partition, offset, err)
 	}
 	return fetched, nil
 }

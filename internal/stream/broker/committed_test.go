@@ -103,7 +103,7 @@ func TestWhatIsKeptOfTransactionsIsWhatWasCommitted(t *testing.T) {
 func TestOnlyCommittedRecordsAreRead(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
-	client := producer(t, cluster, kgo.TransactionalID("t"))
+	client := producer(t, cluster, kgo.TransactionalID(cluster.Name("t")))
 	write := func(values ...string) {
 		for _, v := range values {
 			require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Value: []byte(v)}).FirstErr())
@@ -192,7 +192,7 @@ func TestAnAbortedTransactionIsWarnedAboutOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cluster := startKafka(t, 1)
-			client := producer(t, cluster, kgo.TransactionalID("t"))
+			client := producer(t, cluster, kgo.TransactionalID(cluster.Name("t")))
 			for range 2 {
 				require.NoError(t, client.BeginTransaction())
 				require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("v")}).FirstErr())

@@ -37,18 +37,19 @@ func (c *cursor) Fetch(ctx context.Context, offset int64, maxBytes int) (stream.
 		// Whatever it was, the connection's state is not to be trusted, and the
 		// leader may be another by now.
 		_ = c.Close()
-		return stream.Fetched{}, fetchFailed(ctx, c.partition, offset, err)
+		return stream.Fetched{}, c.b.fetchFailed(ctx, c.partition, offset, err)
 	}
 	return fetched, nil
 }
 
-func fetchFailed(ctx context.Context, partition int, offset int64, err error) error {
+func (b *Broker) fetchFailed(ctx context.Context, partition int, offset int64, err error) error {
 	if ctx.Err() != nil {
 		err = ctx.Err() // It is why the connection broke.
 	}
 	if errors.Is(err, kafka.OffsetOutOfRange) {
 		err = fmt.Errorf("%w: %w", stream.ErrOffsetOutOfRange, err)
 	}
+	err = lacking(err, "Read", b.opt.Topic, "")
 	return fmt.Errorf("reading partition %d at offset %d: %w", partition, offset, err)
 }
 

@@ -12,7 +12,7 @@ import (
 // holds for the second one's partitions all the same.
 func TestMembersThatStartAGroupTogetherAreBothFresh(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2)
+	cluster := startEmbedded(t, "a request that it holds back", 2)
 	b := connect(t, cluster)
 	first := startWorker(t, b, group).owning(t, 2)
 	joining, letJoin := holdNext(t, cluster, kmsg.JoinGroup)

@@ -166,6 +166,7 @@ func (g *generation) Commit(ctx context.Context, offsets map[int]int64) error {
 	select {
 	case err := <-done:
 		if err != nil {
+			err = lacking(err, "Read", g.m.b.opt.Topic, g.m.group)
 			return fmt.Errorf("committing offsets: %w", err)
 		}
 		return nil

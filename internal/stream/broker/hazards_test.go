@@ -30,7 +30,7 @@ func TestAPartitionAddedSinceTheFirstLookIsNew(t *testing.T) {
 // look at the offsets.
 func TestAnAssignmentOfAPartitionThatIsGoneIsGivenUp(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 4)
+	cluster := startEmbedded(t, "faults in its answers", 4)
 	b := connect(t, cluster)
 	w := startWorker(t, b, group)
 	first := w.owning(t, 4)
@@ -68,7 +68,7 @@ func TestAnAssignmentOfAPartitionThatIsGoneIsGivenUp(t *testing.T) {
 // kafka-go reads without a deadline in the login.
 func TestAFetchThatHangsInTheLoginEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
+	cluster := startEmbedded(t, "a request that it holds back", 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
 	mechanism, err := SASLMechanism("plain", "user", "secret")
 	require.NoError(t, err)
 	b := connect(t, cluster, func(o *Options) { o.SASL, o.NetworkTimeout = mechanism, 2*time.Second })

@@ -19,7 +19,7 @@ func (l *letters) Write(ctx context.Context, letter stream.Letter) error {
 	b := (*Broker)(l)
 	partitions, err := b.partitions(ctx, b.opt.DeadLetterTopic)
 	if err != nil {
-		return fmt.Errorf("writing a dead letter: %w", err)
+		return fmt.Errorf("writing a dead letter: %w", lacking(err, "Write", b.opt.DeadLetterTopic, ""))
 	}
 	record := kafka.Record{Time: time.Now(), Headers: make([]kafka.Header, len(letter.Headers))}
 	if letter.Key != nil {
@@ -46,7 +46,7 @@ func (l *letters) Write(ctx context.Context, letter stream.Letter) error {
 	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
 		return fmt.Errorf("writing a dead letter: %w: %w", stream.ErrLetterTooLarge, err)
 	default:
-		return fmt.Errorf("writing a dead letter: %w", err)
+		return fmt.Errorf("writing a dead letter: %w", lacking(err, "Write", b.opt.DeadLetterTopic, ""))
 	}
 }
 

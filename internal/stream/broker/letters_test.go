@@ -2,14 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cohortsync/internal/kafkatest"
 	"cohortsync/internal/stream"
 )
 
@@ -32,10 +25,17 @@ func letter(partition int) stream.Letter {
 	}
 }
 
+// writeSoon writes a letter to a topic that was just created: Apache Kafka says
+// that a topic is there a moment before its partitions are.
+func writeSoon(t *testing.T, b *Broker, l stream.Letter) {
+	t.Helper()
+	require.Eventually(t, func() bool { return b.Letters().Write(t.Context(), l) == nil }, inTime, often)
+}
+
 func TestALetterGoesToTheSourcesPartitionModuloTheTopics(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 5)
-	require.NoError(t, cluster.CreateTopic(dead, 2, nil))
+	cluster.Admin().CreateTopic(t, dead, 2)
 	letters := connect(t, cluster).Letters()
 
 	require.NoError(t, letters.Write(t.Context(), letter(3)))
@@ -43,7 +43,7 @@ func TestALetterGoesToTheSourcesPartitionModuloTheTopics(t *testing.T) {
 	bare.Value = nil
 	require.NoError(t, letters.Write(t.Context(), bare))
 
-	reader := producer(t, cluster, kgo.ConsumeTopics(dead))
+	reader := producer(t, cluster, kgo.ConsumeTopics(cluster.Name(dead)))
 	got := map[int32]*kgo.Record{}
 	for len(got) < 2 {
 		fetches := reader.PollFetches(t.Context())
@@ -59,7 +59,7 @@ func TestALetterGoesToTheSourcesPartitionModuloTheTopics(t *testing.T) {
 
 func TestALetterThatIsNotAcknowledgedIsAnError(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "faults in its answers", 1)
 	require.NoError(t, cluster.CreateTopic(dead, 1, nil))
 	letters := connect(t, cluster).Letters()
 	acks := observe(cluster, kmsg.Produce, func(r kmsg.Request) bool { return r.(*kmsg.ProduceRequest).Acks == -1 })
@@ -77,14 +77,19 @@ func TestALetterThatIsNotAcknowledgedIsAnError(t *testing.T) {
 func TestALetterThatIsTooLargeSaysSo(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
-	require.NoError(t, cluster.CreateTopic(dead, 1, map[string]string{"max.message.bytes": "1000"}))
+	cluster.Admin().CreateTopic(t, dead, 1, "max.message.bytes", "1000")
 	letters := connect(t, cluster).Letters()
 	large := letter(0)
 	large.Value = []byte(strings.Repeat("x", 2000))
 
 	require.ErrorIs(t, letters.Write(t.Context(), large), stream.ErrLetterTooLarge)
 	require.NoError(t, letters.Write(t.Context(), letter(0)))
+}
 
+func TestBothAnswersForTooLargeAreUnderstood(t *testing.T) {
+	t.Parallel()
+	cluster := startEmbedded(t, "faults in its answers", 1, kfake.SeedTopics(1, dead))
+	letters := connect(t, cluster).Letters()
 	for _, refusal := range []*kerr.Error{kerr.MessageTooLarge, kerr.RecordListTooLarge} {
 		cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dead, Err: refusal})
 		require.ErrorIs(t, letters.Write(t.Context(), letter(0)), stream.ErrLetterTooLarge)
@@ -93,9 +98,9 @@ func TestALetterThatIsTooLargeSaysSo(t *testing.T) {
 
 func TestALetterWithoutItsTopicIsAnErrorAndCreatesNothing(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.AllowAutoTopicCreation())
+	cluster := startKafka(t, 1)
 	require.Error(t, connect(t, cluster).Letters().Write(t.Context(), letter(0)))
-	require.Nil(t, cluster.TopicInfo(dead))
+	require.Zero(t, cluster.Admin().Partitions(t, dead))
 }
 
 func TestTheDeadLetterTopicIsCreatedAsItsSource(t *testing.T) {
@@ -106,16 +111,15 @@ func TestTheDeadLetterTopicIsCreatedAsItsSource(t *testing.T) {
 	require.NoError(t, b.EnsureDeadLetterTopic(t.Context()))
 	require.NoError(t, b.EnsureDeadLetterTopic(t.Context()), "it may exist")
 
-	info := cluster.TopicInfo(dead)
-	require.Equal(t, "delete", *info.Configs["cleanup.policy"])
-	require.Equal(t, "1209600000", *info.Configs["retention.ms"])
-	require.Len(t, cluster.PartitionInfos(dead), 3)
-	require.NoError(t, b.Letters().Write(t.Context(), letter(2)), "it is ready")
+	require.Equal(t, "delete", cluster.Admin().Config(t, dead, "cleanup.policy"))
+	require.Equal(t, "1209600000", cluster.Admin().Config(t, dead, "retention.ms"))
+	require.Equal(t, 3, cluster.Admin().Partitions(t, dead))
+	writeSoon(t, b, letter(2))
 }
 
 func TestWhoMayNotCreateTheDeadLetterTopicIsToldHow(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 3)
+	cluster := startEmbedded(t, "faults in its answers", 3)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 
 	err := connect(t, cluster).EnsureDeadLetterTopic(t.Context())
@@ -127,12 +131,12 @@ func TestWhoMayNotCreateTheDeadLetterTopicIsToldHow(t *testing.T) {
 
 func TestAMissingSourceIsNoReasonToGiveUpTheDeadLetterTopic(t *testing.T) {
 	t.Parallel()
-	cluster := startEmpty(t, kfake.AllowAutoTopicCreation())
+	cluster := startEmpty(t)
 	err := connect(t, cluster).EnsureDeadLetterTopic(t.Context())
 	require.Error(t, err)
 	var refused *CannotCreateError
 	require.NotErrorAs(t, err, &refused)
-	require.Nil(t, cluster.TopicInfo(topic))
+	require.Zero(t, cluster.Admin().Partitions(t, topic))
 }
 
 func TestGroupsOfNoTargetAreFound(t *testing.T) {
@@ -142,31 +146,30 @@ func TestGroupsOfNoTargetAreFound(t *testing.T) {
 	for _, name := range []string{"cohortsync.b", "cohortsync.a", "cohortsync.known", "cohortsyncer.x", "other"} {
 		startWorker(t, b, name).owning(t, 1)
 	}
-	others, err := b.OtherGroups(t.Context(), "cohortsync", []string{"cohortsync.known"})
+	others, err := b.OtherGroups(t.Context(), cluster.Name("cohortsync"), []string{cluster.Name("cohortsync.known")})
 	require.NoError(t, err)
-	require.Equal(t, []string{"cohortsync.a", "cohortsync.b"}, others)
+	require.Equal(t, []string{cluster.Name("cohortsync.a"), cluster.Name("cohortsync.b")}, others)
 }
 
 func TestEveryConnectionAuthenticatesAndIsEncrypted(t *testing.T) {
 	t.Parallel()
-	certificate, caFile := selfSigned(t)
 	for _, mechanism := range []string{"plain", "scram-sha-256", "scram-sha-512"} {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
-			cluster := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser(strings.ToUpper(mechanism), "user", "secret"),
-				kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}))
+			cluster, access := kafkatest.StartSecured(t, mechanism)
+			cluster.Admin().CreateTopic(t, topic, 1)
 			secure := func(password string) func(*Options) {
 				return func(o *Options) {
 					var err error
-					o.TLS, err = TLSConfig(caFile, "", "")
+					o.TLS, err = TLSConfig(access.CAFile, "", "")
 					require.NoError(t, err)
-					o.SASL, err = SASLMechanism(mechanism, "user", password)
+					o.SASL, err = SASLMechanism(mechanism, access.User, password)
 					require.NoError(t, err)
 				}
 			}
-			b := connect(t, cluster, secure("secret"))
+			b := connect(t, cluster, secure(access.Password))
 			require.NoError(t, b.EnsureDeadLetterTopic(t.Context()))
-			require.NoError(t, b.Letters().Write(t.Context(), letter(0)))
+			writeSoon(t, b, letter(0))
 			gen := startWorker(t, b, group).owning(t, 1)
 			require.NoError(t, gen.Commit(t.Context(), map[int]int64{0: 0}))
 			cursor := b.Log().Open(0)
@@ -185,7 +188,7 @@ func TestEveryConnectionAuthenticatesAndIsEncrypted(t *testing.T) {
 
 func TestABrokerThatGoesSilentWhileAuthenticatingIsGivenUp(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
+	cluster := startEmbedded(t, "a request that it holds back", 1, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "secret"))
 	holdNext(t, cluster, kmsg.SASLHandshake)
 	mechanism, err := SASLMechanism("plain", "user", "secret")
 	require.NoError(t, err)
@@ -220,21 +223,4 @@ func TestTLSAndSASLSettingsThatCannotWorkAreRefused(t *testing.T) {
 	if err != nil {
 		require.NotContains(t, err.Error(), "hush")
 	}
-}
-
-// selfSigned makes a certificate for the loopback address and writes it as an
-// authority.
-func selfSigned(t *testing.T) (tls.Certificate, string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }

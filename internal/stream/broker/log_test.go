@@ -16,7 +16,8 @@ import (
 
 func TestFetchReturnsWholeRecords(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmpty(t)
+	cluster.Admin().CreateTopic(t, topic, 1, "retention.ms", "-1")
 	at := time.UnixMilli(1_700_000_000_123)
 	require.NoError(t, producer(t, cluster).ProduceSync(t.Context(), &kgo.Record{
 		Key: []byte("k"), Value: []byte("v"), Timestamp: at,
@@ -86,7 +87,7 @@ func TestFetchOutsideTheLogSaysSo(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	produce(t, cluster, 0, numbered(10)...)
-	require.NoError(t, cluster.DeleteRecords(topic, 0, 5))
+	cluster.Admin().DeleteRecords(t, topic, 0, 5)
 	cursor := connect(t, cluster).Log().Open(0)
 	t.Cleanup(func() { require.NoError(t, cursor.Close()) })
 
@@ -101,7 +102,7 @@ func TestFetchOutsideTheLogSaysSo(t *testing.T) {
 
 func TestTheEndOfItsContextEndsAFetch(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "a look at each request", 1)
 	b := connect(t, cluster, func(o *Options) { o.PollWait = time.Hour })
 	cursor := b.Log().Open(0)
 	t.Cleanup(func() { require.NoError(t, cursor.Close()) })
@@ -121,7 +122,7 @@ func TestTheEndOfItsContextEndsAFetch(t *testing.T) {
 
 func TestFetchFindsALeaderThatHasMoved(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1, kfake.NumBrokers(3))
+	cluster := startEmbedded(t, "leaders that move", 1, kfake.NumBrokers(3))
 	produce(t, cluster, 0, "before")
 	cursor := connect(t, cluster).Log().Open(0)
 	t.Cleanup(func() { require.NoError(t, cursor.Close()) })
@@ -146,7 +147,8 @@ func TestFetchFindsALeaderThatHasMoved(t *testing.T) {
 
 func TestBoundsAndOffsetsAtATime(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 3)
+	cluster := startEmpty(t)
+	cluster.Admin().CreateTopic(t, topic, 3, "retention.ms", "-1")
 	b := connect(t, cluster)
 	client := producer(t, cluster)
 	at := time.UnixMilli(1_700_000_000_000)
@@ -154,7 +156,7 @@ func TestBoundsAndOffsetsAtATime(t *testing.T) {
 		record := &kgo.Record{Partition: 1, Value: []byte("v"), Timestamp: at.Add(time.Duration(i) * time.Minute)}
 		require.NoError(t, client.ProduceSync(t.Context(), record).FirstErr())
 	}
-	require.NoError(t, cluster.DeleteRecords(topic, 1, 2))
+	cluster.Admin().DeleteRecords(t, topic, 1, 2)
 
 	bounds, err := b.Log().Bounds(t.Context(), []int{0, 1})
 	require.NoError(t, err)
@@ -178,7 +180,7 @@ func TestBoundsAndOffsetsAtATime(t *testing.T) {
 
 func TestAFaultyAnswerOfOnePartitionIsNoOffset(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2)
+	cluster := startEmbedded(t, "faults in its answers", 2)
 	b := connect(t, cluster)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: topic, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: -1})
 
@@ -192,7 +194,7 @@ func TestReadAtReturnsTheRecordOrSaysThatItIsGone(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
 	produce(t, cluster, 0, numbered(10)...)
-	require.NoError(t, cluster.DeleteRecords(topic, 0, 5))
+	cluster.Admin().DeleteRecords(t, topic, 0, 5)
 	b := connect(t, cluster)
 
 	record, err := b.ReadAt(t.Context(), 0, 7)

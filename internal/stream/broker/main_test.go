@@ -20,7 +20,7 @@ import (
 	"cohortsync/internal/stream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(kafkatest.Main(m)) }
 
 const (
 	topic  = "changes"
@@ -29,27 +29,48 @@ const (
 	often  = 20 * time.Millisecond
 )
 
-// startKafka starts an embedded broker with the topic.
-func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
+// startKafka starts a broker with the topic.
+func startKafka(t *testing.T, partitions int32) kafkatest.Broker {
 	t.Helper()
-	return startEmpty(t, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
+	cluster := startEmpty(t)
+	cluster.Admin().CreateTopic(t, topic, partitions)
+	return cluster
 }
 
-// startEmpty starts an embedded broker without topics.
-func startEmpty(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+// startEmpty starts a broker without topics, which creates what it is asked to
+// create.
+func startEmpty(t *testing.T) kafkatest.Broker {
 	t.Helper()
-	return kafkatest.Start(t, append([]kfake.Opt{kfake.GroupMinSessionTimeout(time.Millisecond)}, opts...)...)
+	return kafkatest.Start(t, kfake.AllowAutoTopicCreation(), shortSessions())
 }
+
+// startEmbedded starts an embedded broker with the topic.
+func startEmbedded(t *testing.T, why string, partitions int32, opts ...kfake.Opt) *kafkatest.Embedded {
+	t.Helper()
+	return startBare(t, why, append([]kfake.Opt{kfake.SeedTopics(partitions, topic)}, opts...)...)
+}
+
+// startBare starts an embedded broker without topics.
+func startBare(t *testing.T, why string, opts ...kfake.Opt) *kafkatest.Embedded {
+	t.Helper()
+	return kafkatest.StartEmbedded(t, why, append([]kfake.Opt{shortSessions()}, opts...)...)
+}
+
+func shortSessions() kfake.Opt { return kfake.GroupMinSessionTimeout(time.Millisecond) }
 
 // connect makes a Broker with times that suit tests. The network timeout is
 // long in comparison: kfake starts a rebalance's timer anew with each join.
-func connect(t *testing.T, cluster *kfake.Cluster, change ...func(*Options)) *Broker {
+func connect(t *testing.T, cluster kafkatest.Broker, change ...func(*Options)) *Broker {
 	t.Helper()
-	b, err := New(withDefaults(cluster.ListenAddrs()[0], change...))
+	named := func(o *Options) { o.Topic, o.DeadLetterTopic = cluster.Name(topic), cluster.Name(dead) }
+	b, err := New(withDefaults(cluster.ListenAddrs()[0], append([]func(*Options){named}, change...)...))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
 }
+
+// named makes the name of a group the test's own, as that of b's topic is.
+func named(b *Broker, group string) string { return strings.TrimSuffix(b.opt.Topic, topic) + group }
 
 func withDefaults(address string, change ...func(*Options)) Options {
 	opt := Options{
@@ -72,13 +93,13 @@ func withDefaults(address string, change ...func(*Options)) Options {
 	return opt
 }
 
-func producer(t *testing.T, cluster *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func producer(t *testing.T, cluster kafkatest.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	return kafkatest.Connect(t, cluster, topic, opts...)
 }
 
 // produce writes the values to a partition, one batch each.
-func produce(t *testing.T, cluster *kfake.Cluster, partition int32, values ...string) {
+func produce(t *testing.T, cluster kafkatest.Broker, partition int32, values ...string) {
 	t.Helper()
 	client := producer(t, cluster)
 	for _, v := range values {
@@ -153,7 +174,7 @@ func startWorker(t *testing.T, b *Broker, group string) *worker {
 func startServing(t *testing.T, b *Broker, group string, drain func(context.Context, stream.Generation)) *worker {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{Membership: b.Membership(group), generations: make(chan *served, 100), stop: cancel, stopped: make(chan struct{})}
+	w := &worker{Membership: b.Membership(named(b, group)), generations: make(chan *served, 100), stop: cancel, stopped: make(chan struct{})}
 	go func() {
 		defer close(w.stopped)
 		w.err = w.Run(ctx, func(ctx context.Context, gen stream.Generation) {
@@ -233,13 +254,13 @@ func (l *lines) with(part string) int {
 func (l *lines) option(o *Options) { o.Logger = slog.New(slog.NewTextHandler(l, nil)) }
 
 // observe counts requests of one kind that match.
-func observe(cluster *kfake.Cluster, key kmsg.Key, when func(kmsg.Request) bool) *kfake.FaultHandle {
+func observe(cluster *kafkatest.Embedded, key kmsg.Key, when func(kmsg.Request) bool) *kfake.FaultHandle {
 	return cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Observe: true, When: when})
 }
 
 // holdNext makes the broker sit on the next request of a kind until it is let
 // go, at the end of the test at the latest. held says that it has come.
-func holdNext(t *testing.T, cluster *kfake.Cluster, key kmsg.Key) (held <-chan struct{}, letGo func()) {
+func holdNext(t *testing.T, cluster *kafkatest.Embedded, key kmsg.Key) (held <-chan struct{}, letGo func()) {
 	t.Helper()
 	came, free, awake := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	letGo = sync.OnceFunc(func() { close(free) })

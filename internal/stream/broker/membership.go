@@ -233,6 +233,7 @@ func (m *Membership) tell(message string, err error) {
 		return
 	}
 	m.told, m.toldAt = message, time.Now()
+	err = lacking(err, "Read", m.b.opt.Topic, m.group)
 	m.logger.Warn(message, "error", err) //nolint:sloglint // The callers' messages are constants.
 }
 

@@ -52,7 +52,7 @@ func TestAMemberOfAGroupWithACommitIsNotFresh(t *testing.T) {
 
 func TestAMissingTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	t.Parallel()
-	cluster := startEmpty(t, kfake.AllowAutoTopicCreation())
+	cluster := startBare(t, "a look at each request", kfake.AllowAutoTopicCreation())
 	joins := observe(cluster, kmsg.JoinGroup, nil)
 	creating := observe(cluster, kmsg.Metadata, createsTopics)
 	var log lines
@@ -80,7 +80,7 @@ func createsTopics(r kmsg.Request) bool {
 
 func TestADeletedTopicIsLeftAndJoinedAgainWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2, kfake.AllowAutoTopicCreation())
+	cluster := startEmbedded(t, "a look at each request", 2, kfake.AllowAutoTopicCreation())
 	creating := observe(cluster, kmsg.Metadata, createsTopics)
 	joins := observe(cluster, kmsg.JoinGroup, nil)
 	one := startWorker(t, connect(t, cluster), group)
@@ -105,7 +105,7 @@ func TestADeletedTopicIsLeftAndJoinedAgainWhenItIsBack(t *testing.T) {
 	two.owning(t, 1)
 }
 
-func waitMembers(t *testing.T, cluster *kfake.Cluster, n int) {
+func waitMembers(t *testing.T, cluster *kafkatest.Embedded, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), inTime)
 	defer cancel()
@@ -119,7 +119,7 @@ func TestAddedPartitionsAreAssigned(t *testing.T) {
 	w := startWorker(t, connect(t, cluster), group)
 	require.NoError(t, w.owning(t, 2).Commit(t.Context(), map[int]int64{0: 0, 1: 0}))
 
-	addPartitions(t, cluster, 5)
+	cluster.Admin().SetPartitions(t, topic, 5)
 
 	gen := w.owning(t, 5)
 	_, total := gen.Assigned()
@@ -127,23 +127,11 @@ func TestAddedPartitionsAreAssigned(t *testing.T) {
 	require.False(t, gen.Fresh(), "a new partition does not make the group new")
 }
 
-func addPartitions(t *testing.T, cluster *kfake.Cluster, count int32) {
-	t.Helper()
-	request := kmsg.NewPtrCreatePartitionsRequest()
-	request.TimeoutMillis = 5000
-	added := kmsg.NewCreatePartitionsRequestTopic()
-	added.Topic, added.Count = topic, count
-	request.Topics = append(request.Topics, added)
-	answer, err := request.RequestWith(t.Context(), producer(t, cluster))
-	require.NoError(t, err)
-	require.NoError(t, kerr.ErrorForCode(answer.Topics[0].ErrorCode))
-}
-
 func TestACompactedTopicIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"compact", "compact,delete"} {
 		cluster := startEmpty(t)
-		require.NoError(t, cluster.CreateTopic(topic, 1, map[string]string{"cleanup.policy": policy}))
+		cluster.Admin().CreateTopic(t, topic, 1, "cleanup.policy", policy)
 
 		err := connect(t, cluster).Membership(group).Run(t.Context(), nil)
 		var refused *CompactedTopicError
@@ -157,7 +145,7 @@ func TestACompactedTopicIsRefused(t *testing.T) {
 
 func TestWhoMayNotSeeTheConfigurationIsWarnedAndJoins(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "faults in its answers", 1)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var log lines
 	startWorker(t, connect(t, cluster, log.option), group).owning(t, 1)
@@ -166,6 +154,8 @@ func TestWhoMayNotSeeTheConfigurationIsWarnedAndJoins(t *testing.T) {
 
 func TestABrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	t.Parallel()
+	const why = "a broker that comes later"
+	kafkatest.NeedsEmbedded(t, why)
 	address := kafkatest.Unused(t)
 	var log lines
 	b, err := New(withDefaults(address.String(), log.option))
@@ -177,7 +167,7 @@ func TestABrokerThatIsDownAtStartIsWaitedFor(t *testing.T) {
 	require.NotEmpty(t, w.Status().LastError)
 	require.Equal(t, since, w.Status().Since, "it counts from the first failure")
 
-	startKafka(t, 1, kfake.Ports(address.Port))
+	startEmbedded(t, why, 1, kfake.Ports(address.Port))
 
 	w.owning(t, 1)
 	require.Equal(t, 1, log.with("cannot join the consumer group"), "it is said once")
@@ -187,7 +177,7 @@ func TestABrokerThatGoesDownIsNoticedAndCameBackTo(t *testing.T) {
 	t.Parallel()
 	port := kafkatest.Unused(t).Port
 	dir := t.TempDir()
-	cluster := startKafka(t, 1, kfake.Ports(port), kfake.DataDir(dir))
+	cluster := startEmbedded(t, "a broker that comes and goes", 1, kfake.Ports(port), kfake.DataDir(dir))
 	w := startWorker(t, connect(t, cluster), group)
 	gen := w.owning(t, 1)
 	require.NoError(t, gen.Commit(t.Context(), map[int]int64{0: 0}))
@@ -197,7 +187,7 @@ func TestABrokerThatGoesDownIsNoticedAndCameBackTo(t *testing.T) {
 	w.eventually(t, NoBroker)
 	require.Error(t, gen.ctx.Err())
 
-	startKafka(t, 1, kfake.Ports(port), kfake.DataDir(dir))
+	startEmbedded(t, "a broker that comes and goes", 1, kfake.Ports(port), kfake.DataDir(dir))
 	owned, _ := w.owning(t, 1).Assigned()
 	require.Equal(t, int64(0), owned[0].Committed)
 	w.eventually(t, Joined)
@@ -254,7 +244,7 @@ func TestACommitAfterTheGenerationIsRefused(t *testing.T) {
 
 func TestACommitThatABrokerRefusesForOnePartitionIsAnError(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 2)
+	cluster := startEmbedded(t, "faults in its answers", 2)
 	gen := startWorker(t, connect(t, cluster), group).owning(t, 2)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: topic, Partitions: []int32{1}, Err: kerr.OffsetMetadataTooLarge})
 
@@ -264,7 +254,7 @@ func TestACommitThatABrokerRefusesForOnePartitionIsAnError(t *testing.T) {
 
 func TestACommitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "a request that it holds back", 1)
 	gen := startWorker(t, connect(t, cluster), group).owning(t, 1)
 	held, letGo := holdNext(t, cluster, kmsg.OffsetCommit)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -283,7 +273,7 @@ func TestACommitEndsWithItsContext(t *testing.T) {
 // group back: whoever gives up before it is its turn has sent nothing.
 func TestNoCommitIsSentWhileAnotherIsUnderWay(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "a request that it holds back", 1)
 	w := startWorker(t, connect(t, cluster), group)
 	gen := w.owning(t, 1)
 	commits := observe(cluster, kmsg.OffsetCommit, nil)
@@ -339,7 +329,7 @@ func TestAFaultyOffsetFetchIsNotTakenForNoCommit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster := startKafka(t, 2)
+			cluster := startEmbedded(t, "answers made by hand", 2)
 			b := connect(t, cluster)
 			first := startWorker(t, b, group)
 			require.NoError(t, first.owning(t, 2).Commit(t.Context(), map[int]int64{0: 5, 1: 6}))
@@ -359,7 +349,7 @@ func TestAFaultyOffsetFetchIsNotTakenForNoCommit(t *testing.T) {
 // spoilOffsetFetch makes answers to us say that there is no commit, and spoils
 // them: the first, before the member joins, and the third, the first in its
 // generation. kafka-go asks for itself as well, in the older version 1.
-func spoilOffsetFetch(cluster *kfake.Cluster, spoil func(*kmsg.OffsetFetchResponse)) *atomic.Int64 {
+func spoilOffsetFetch(cluster *kafkatest.Embedded, spoil func(*kmsg.OffsetFetchResponse)) *atomic.Int64 {
 	var asked atomic.Int64
 	cluster.ControlKey(int16(kmsg.OffsetFetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		if request.GetVersion() < 2 {
@@ -389,18 +379,18 @@ func TestTheEndOfRunLeavesTheGroup(t *testing.T) {
 	cluster := startKafka(t, 1)
 	w := startWorker(t, connect(t, cluster), group)
 	w.owning(t, 1)
-	waitMembers(t, cluster, 1)
+	require.Len(t, cluster.Admin().Group(t, group).Members, 1)
 
 	w.quit(t)
 
 	require.NoError(t, w.err)
-	require.Empty(t, cluster.GroupInfo(group).Members)
+	require.Empty(t, cluster.Admin().Group(t, group).Members)
 	require.Equal(t, Left, w.Status().State)
 }
 
 func TestTheEndOfRunIsBoundedWhileAJoinHangs(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "a request that it holds back", 1)
 	held, _ := holdNext(t, cluster, kmsg.JoinGroup)
 	w := startWorker(t, connect(t, cluster, func(o *Options) {
 		o.DrainTimeout = 100 * time.Millisecond

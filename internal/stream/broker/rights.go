@@ -16,6 +16,19 @@ import (
 // and that doing it would change something.
 var ErrUntold = errors.New("this broker does not tell")
 
+// lacking adds to an error about a right which one it is, for Kafka's answer
+// names neither what was to be done nor what with.
+func lacking(err error, operation, topic, group string) error {
+	switch {
+	case errors.Is(err, kafka.TopicAuthorizationFailed):
+		return fmt.Errorf("%w; allow this user %s on topic %q", err, operation, topic)
+	case errors.Is(err, kafka.GroupAuthorizationFailed):
+		return fmt.Errorf("%w; allow this user Read on group %q", err, group)
+	default:
+		return err
+	}
+}
+
 // MayRead asks every partition of the topic that has a leader for its offsets,
 // and one of them for records. See Denied for its errors.
 func (b *Broker) MayRead(ctx context.Context) error {

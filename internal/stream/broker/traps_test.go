@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"cohortsync/internal/kafkatest"
 	"cohortsync/internal/stream"
 )
 
@@ -60,7 +60,7 @@ func (b batch) bytes() []byte {
 // serveLog makes the broker answer fetches from a hand-made log: from the
 // batch that covers the offset to the end of its segment, as Kafka does. What
 // the embedded broker compacts itself has none of the shapes that matter.
-func serveLog(cluster *kfake.Cluster, segments [][]batch) (end int64) {
+func serveLog(cluster *kafkatest.Embedded, segments [][]batch) (end int64) {
 	for _, segment := range segments {
 		end = segment[len(segment)-1].last + 1
 	}
@@ -115,7 +115,7 @@ func TestEveryRecordOfACompactedLogIsReadOnceFromAnyOffset(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster := startKafka(t, 1)
+			cluster := startEmbedded(t, "answers made by hand", 1)
 			end := serveLog(cluster, segments)
 			b, committed := connect(t, cluster), connect(t, cluster, readCommitted)
 			for from := range min(end, 13) {
@@ -158,7 +158,7 @@ func offsetsTo(t *testing.T, b *Broker, from, end int64) (offsets []int64) {
 
 func TestALogThatSendsNothingAlthoughItGoesOnIsAnError(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "answers made by hand", 1)
 	serveLog(cluster, [][]batch{{full(0, 4)}})
 	cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, false })
 	b := connect(t, cluster)
@@ -170,7 +170,7 @@ func TestALogThatSendsNothingAlthoughItGoesOnIsAnError(t *testing.T) {
 func TestAMarkerIsPassedOverAndARecordThatLooksLikeOneIsNot(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
-	client := producer(t, cluster, kgo.TransactionalID("t"))
+	client := producer(t, cluster, kgo.TransactionalID(cluster.Name("t")))
 	likeness := &kgo.Record{Key: []byte{0, 0, 0, 1}, Value: []byte("no marker")}
 	for _, commit := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
 		require.NoError(t, client.BeginTransaction())
@@ -200,7 +200,7 @@ func TestAMarkerIsPassedOverAndARecordThatLooksLikeOneIsNot(t *testing.T) {
 func TestAMarkerIsNoRecordForADeadLetter(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
-	client := producer(t, cluster, kgo.TransactionalID("t"))
+	client := producer(t, cluster, kgo.TransactionalID(cluster.Name("t")))
 	require.NoError(t, client.BeginTransaction())
 	require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("v")}).FirstErr())
 	require.NoError(t, client.EndTransaction(t.Context(), kgo.TryCommit))
@@ -211,7 +211,7 @@ func TestAMarkerIsNoRecordForADeadLetter(t *testing.T) {
 
 func TestAStepReturnsAMarkerMarked(t *testing.T) {
 	t.Parallel()
-	cluster := startKafka(t, 1)
+	cluster := startEmbedded(t, "answers made by hand", 1)
 	serveLog(cluster, [][]batch{{empty(0, 1), {first: 2, last: 2, kept: []int64{2}, control: true}}})
 
 	fetched, err := connect(t, cluster).step(t.Context(), 0, 2, 3)
