@@ -37,7 +37,7 @@ func TestAnAbortedTransactionIsDeliveredUnlessOnlyCommittedRecordsAreRead(t *tes
 			transact("b", kgo.TryCommit)
 			transact("aborted", kgo.TryAbort)
 			braze, url := startBraze(t, brazetest.Options{})
-			w := start(t, setup{address: cluster.ListenAddrs()[0], kafka: c.isolation, targets: []target{{name: "Main", endpoint: url}}})
+			w := start(t, setup{cluster: cluster, kafka: c.isolation, targets: []target{{name: "Main", endpoint: url}}})
 			awaitMembers(t, braze, "c", c.members...)
 			awaitCommitted(t, cluster, group)
 			require.Equal(t, c.warnings, w.logs.count("WARN", "transactions that were aborted"))
