@@ -42,6 +42,7 @@ func inner() map[string][]string {
 		"internal/catalog":         {},
 		"internal/archtest":        {},
 		"internal/kafkatest":       {},
+		"internal/apachekafka":     {},
 	}
 }
 
@@ -66,7 +67,7 @@ func outers() []outer {
 	return []outer{
 		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo", "cmd/loadgen", "cmd/bench"}, why: "Kafka is spoken in internal/stream/broker, and by what makes load"},
 		{prefix: "github.com/segmentio/kafka-go", only: knowNothingOfKafka, forTests: true, why: "the packages below know nothing of Kafka, in their tests neither"},
-		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "internal/kafkatest"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
+		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "internal/kafkatest", "internal/apachekafka"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
 		{prefix: "net/http", only: []string{"internal/app", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}, why: "stream and what is below it know nothing of HTTP"},
 		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim", "cmd/loadgen", "cmd/bench"}, forTests: true, why: "arguments are the commands' matter"},
 		{prefix: "github.com/goccy/go-yaml", only: []string{"internal/config"}, forTests: true, why: "the file is read in internal/config"},
