@@ -23,10 +23,7 @@ func (e *Evidence) ReadKafka(ctx context.Context, broker, topic, deadLetters str
 		return fmt.Errorf("making a client: %w", err)
 	}
 	defer client.Close()
-	if e.Ends, err = ends(ctx, client, topic); err != nil {
-		return err
-	}
-	if err := e.readCommitted(ctx, client, topic); err != nil {
+	if err := e.readProgress(ctx, client, topic); err != nil {
 		return err
 	}
 	err = read(ctx, broker, topic, e.Ends, func(r *kgo.Record) error {
@@ -132,6 +129,29 @@ func read(ctx context.Context, broker, topic string, until map[int32]int64, each
 		}
 	}
 	return nil
+}
+
+// Behind returns which groups have not committed the end of the log, and how
+// far they are.
+func Behind(ctx context.Context, client *kgo.Client, topic string, targets []Target) ([]string, error) {
+	e := &Evidence{Targets: targets}
+	if err := e.readProgress(ctx, client, topic); err != nil {
+		return nil, err
+	}
+	j := &judge{Evidence: *e}
+	j.judgeEnds()
+	var behind []string
+	for _, d := range j.differences {
+		behind = append(behind, d.What)
+	}
+	return behind, nil
+}
+
+func (e *Evidence) readProgress(ctx context.Context, client *kgo.Client, topic string) (err error) {
+	if e.Ends, err = ends(ctx, client, topic); err != nil {
+		return err
+	}
+	return e.readCommitted(ctx, client, topic)
 }
 
 func (e *Evidence) readCommitted(ctx context.Context, client *kgo.Client, topic string) error {
