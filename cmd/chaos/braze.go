@@ -17,7 +17,7 @@ import (
 // The secrets that no log may show. Each Braze has its own.
 const (
 	partnerSecret = "partner-s3cr3t-5d20"
-	apiSecret     = "api-s3cr3t-e9b1"
+	apiSecret     = "api-s3cr3t-e9b1" //nolint:gosec // The simulated Braze takes it, and nobody else.
 	wrongSecret   = "rotated-s3cr3t-17fc"
 )
 
@@ -66,7 +66,11 @@ type match struct {
 	Cohort string `json:"cohort,omitempty"`
 }
 
-// misbehave adds a rule to those that are left.
+// rulesKept is how many rules wait for requests: while nothing is sent they
+// would pile up, and keep everything from being delivered later.
+const rulesKept = 3
+
+// misbehave adds a rule to the newest of those that are left.
 func (b *simulated) misbehave(ctx context.Context, r rule) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,7 +78,7 @@ func (b *simulated) misbehave(ctx context.Context, r rule) error {
 	if err := b.ask(ctx, http.MethodGet, "/admin/faults/script", nil, &left); err != nil {
 		return err
 	}
-	return b.ask(ctx, http.MethodPost, "/admin/faults/script", append(left, r), nil)
+	return b.ask(ctx, http.MethodPost, "/admin/faults/script", append(left[max(0, len(left)-rulesKept+1):], r), nil)
 }
 
 // behave ends all misbehaviour and makes the keys right.

@@ -115,8 +115,8 @@ func freeze(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 	})
 }
 
-func cut(_ context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
-	return n.withLink(anyLink(n.pickWorker(rng), rng), func(l *link) error {
+func cut(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
 		n.say("cut %s", l.name)
 		l.cut()
 		return l.open()
@@ -124,7 +124,7 @@ func cut(_ context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 }
 
 func down(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
-	return n.withLink(anyLink(n.pickWorker(rng), rng), func(l *link) error {
+	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
 		lasts := between(rng, 500*time.Millisecond, 4*time.Second)
 		n.say("cut %s and refuse connections for %s", l.name, lasts.Round(time.Millisecond))
 		l.cut()
@@ -154,7 +154,7 @@ func anyLink(w *worker, rng *rand.Rand) *link {
 // oneWay cuts one direction between one worker and Kafka or Braze.
 func oneWay(of func(*worker, *rand.Rand) *link, longest time.Duration) func(context.Context, *nemesis, *rand.Rand) (bool, error) {
 	return func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
-		return n.withLink(of(n.pickWorker(rng), rng), func(l *link) error {
+		return n.cutting(ctx, rng, of(n.pickWorker(rng), rng), func(l *link) error {
 			lasts, direction := between(rng, time.Second, longest), []string{there, back}[rng.IntN(2)]
 			n.say("swallow what goes %s between %s for %s", direction, l.name, lasts.Round(time.Millisecond))
 			defer l.heal(context.WithoutCancel(ctx))

@@ -15,7 +15,9 @@ import (
 // it is cut is dropped: design.md's Order assumes that a request is applied
 // before its deadline or never.
 type link struct {
-	name  string
+	name string
+	// kafka says that it leads to Kafka.
+	kafka bool
 	proxy *toxiproxy.Proxy
 }
 
@@ -30,9 +32,12 @@ func newProxies() *toxiproxy.ApiServer {
 	return toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 }
 
-func newLink(server *toxiproxy.ApiServer, name, listen, to string) (*link, error) {
-	l := &link{name, toxiproxy.NewProxy(server, name, listen, to)}
-	return l, l.open()
+func newLink(server *toxiproxy.ApiServer, name string, kafka bool, listen, to string) (*link, error) {
+	l := &link{name, kafka, toxiproxy.NewProxy(server, name, listen, to)}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *link) address() string { return l.proxy.Listen }

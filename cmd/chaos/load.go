@@ -115,12 +115,16 @@ func (l *load) value(cohort int, late bool) []byte {
 	if l.rng.IntN(6) == 0 {
 		chosen = l.rng.Perm(people)[:2+l.rng.IntN(people-2)]
 	}
-	users := make([]person, len(chosen))
-	for i, n := range chosen {
-		users[i] = personOf(n)
+	users := make([]person, 0, len(chosen))
+	for _, n := range chosen {
 		if n < poisoned {
+			// Or hardly a batch would go without a search for it.
+			if len(chosen) > 1 && l.rng.IntN(10) > 0 {
+				continue
+			}
 			l.poison.Add(1)
 		}
+		users = append(users, personOf(n))
 		if !late {
 			l.in[cohort][n] = in
 		}

@@ -124,6 +124,7 @@ func (n *nemesis) pickBraze(rng *rand.Rand) *simulated {
 	return n.stage.braze[rng.IntN(len(n.stage.braze))]
 }
 
+// withLink harms a link that nothing else harms at the moment.
 func (n *nemesis) withLink(l *link, harm func(*link) error) (bool, error) {
 	if !n.claim(l) {
 		return false, nil
@@ -132,9 +133,39 @@ func (n *nemesis) withLink(l *link, harm func(*link) error) (bool, error) {
 	return true, harm(l)
 }
 
+// cutting is withLink for what ends connections.
+func (n *nemesis) cutting(ctx context.Context, rng *rand.Rand, l *link, harm func(*link) error) (bool, error) {
+	if l.kafka {
+		return n.alone(ctx, rng, func() (bool, error) { return n.withLink(l, harm) })
+	}
+	return n.withLink(l, harm)
+}
+
+// theGroup is claimed by what makes the consumer groups form anew.
+const theGroup = "the group"
+
+// alone harms what makes the groups form anew: mostly one at a time and with a
+// rest, or they would never come to deliver anything.
+func (n *nemesis) alone(ctx context.Context, rng *rand.Rand, harm func() (bool, error)) (bool, error) {
+	if !n.claim(theGroup) {
+		if rng.IntN(6) > 0 {
+			return false, nil
+		}
+		return harm()
+	}
+	defer func() {
+		pass(ctx, between(rng, 0, 3*time.Second))
+		n.release(theGroup)
+	}()
+	return harm()
+}
+
 // withWorker harms a worker whom nothing else harms at the moment.
 func (n *nemesis) withWorker(ctx context.Context, rng *rand.Rand, harm func(*worker) error) (bool, error) {
-	w := n.pickWorker(rng)
+	return n.alone(ctx, rng, func() (bool, error) { return n.harmWorker(ctx, n.pickWorker(rng), harm) })
+}
+
+func (n *nemesis) harmWorker(ctx context.Context, w *worker, harm func(*worker) error) (bool, error) {
 	if !n.claim(w) {
 		return false, nil
 	}
@@ -147,7 +178,7 @@ func (n *nemesis) withWorker(ctx context.Context, rng *rand.Rand, harm func(*wor
 		}
 		defer n.release(toWorkers)
 		if err := n.stage.awaitStable(ctx); err != nil {
-			return false, nil //nolint:nilerr // The run has ended meanwhile.
+			return false, nil
 		}
 	}
 	if !w.process.running() {
@@ -169,7 +200,7 @@ func (n *nemesis) stop(w *worker) error {
 // restart starts a worker again, unless the user has ended the run.
 func (n *nemesis) restart(w *worker) error {
 	if n.interrupted.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // There is nobody to start it for.
 	}
 	return w.process.start()
 }

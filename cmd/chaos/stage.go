@@ -92,7 +92,7 @@ func (s *stage) addWorker(ctx context.Context, proxies *toxiproxy.ApiServer, i i
 	}}
 	kafka := s.broker.address
 	if s.broker.apache != nil {
-		l, err := newLink(proxies, name+" and Kafka", s.broker.advertised[i], s.broker.listeners[i])
+		l, err := newLink(proxies, name+" and Kafka", true, s.broker.advertised[i], s.broker.listeners[i])
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (s *stage) addWorker(ctx context.Context, proxies *toxiproxy.ApiServer, i i
 	}
 	var endpoints []string
 	for j, b := range s.braze {
-		l, err := newLink(proxies, name+" and "+s.to[j].name, "127.0.0.1:0", b.address[len("http://"):])
+		l, err := newLink(proxies, name+" and "+s.to[j].name, false, "127.0.0.1:0", b.address[len("http://"):])
 		if err != nil {
 			return err
 		}
