@@ -119,7 +119,7 @@ func (l *load) value(cohort int, late bool) []byte {
 	for _, n := range chosen {
 		if n < poisoned {
 			// Or hardly a batch would go without a search for it.
-			if len(chosen) > 1 && l.rng.IntN(10) > 0 {
+			if len(chosen) > poisoned && l.rng.IntN(10) > 0 {
 				continue
 			}
 			l.poison.Add(1)
