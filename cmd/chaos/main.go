@@ -35,12 +35,15 @@ func main() {
 	command := kong.Parse(&cli{}, kong.Name("chaos"), kong.Description("Harms workers, Kafka and Braze at random, and judges what was delivered."),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
 	err := command.Run()
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
-		if !errors.Is(err, errDifferences) { // They are printed already.
-			fmt.Fprintln(os.Stderr, "chaos:", err)
-		}
-		os.Exit(exitFailed)
+	switch {
+	case err == nil:
+		os.Exit(exitDone)
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "chaos: interrupted; everything has ended, and nothing was judged")
+	case !errors.Is(err, errDifferences): // Those are printed already.
+		fmt.Fprintln(os.Stderr, "chaos:", err)
 	}
-	os.Exit(exitDone)
+	os.Exit(exitFailed)
 }

@@ -181,17 +181,19 @@ func (cmd runCmd) judge(ctx context.Context, out io.Writer, n *nemesis, l *load,
 	return errDifferences
 }
 
-// storiesTold is how many differences are told at length.
-const storiesTold = 5
+// storiesTold is how many differences of a rule are told at length.
+const storiesTold = 2
 
 func tell(out io.Writer, differences []chaoscheck.Difference) {
 	fmt.Fprintln(out)
+	told := make(map[string]int)
 	for i, d := range differences {
 		fmt.Fprintf(out, "DIFFERENCE %d: %s: %s\n", i+1, d.Rule, d.What)
-		if i < storiesTold {
-			for _, line := range d.Story {
-				fmt.Fprintln(out, "    "+line)
-			}
+		if told[d.Rule]++; told[d.Rule] > storiesTold {
+			continue
+		}
+		for _, line := range d.Story {
+			fmt.Fprintln(out, "    "+line)
 		}
 	}
 }

@@ -17,13 +17,9 @@ func (j *judge) judgeFlights() {
 			for _, key := range keysOf(t, r) {
 				before := last[key]
 				if !told && before != nil && overlap(before, r) {
-					about := key
-					var of *subject
-					if t.Attributes {
-						of = &about
-					}
-					j.differ(RuleFlight, fmt.Sprintf("%s: request %d of %s came at %s, while request %d of %s was in flight from %s to %s (cohort %s)", t.Name,
-						r.Seq, r.Worker, clock(r.Came), before.Seq, before.Worker, clock(before.Came), clock(before.Over), key.cohort), of)
+					what := fmt.Sprintf("%s, cohort %s: request %d of %s came at %s, while request %d of %s was in flight from %s to %s", t.Name, key.cohort,
+						r.Seq, r.Worker, clock(r.Came), before.Seq, before.Worker, clock(before.Came), clock(before.Over))
+					j.differences = append(j.differences, Difference{RuleFlight, what, j.flightStory(t, key, before, r)})
 					told = true
 				}
 				if before == nil || before.Over.Before(r.Over) {

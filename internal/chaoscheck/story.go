@@ -13,14 +13,8 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 // requests, the letters, the owners of its partition, and the commits that
 // passed its changes.
 func (j *judge) story(s subject) []string {
-	type line struct {
-		at   time.Time
-		text string
-	}
-	var lines []line
-	tell := func(at time.Time, format string, args ...any) {
-		lines = append(lines, line{at, fmt.Sprintf(format, args...)})
-	}
+	var lines tale
+	tell := lines.tell
 	for _, c := range j.changes[s] {
 		tell(c.written, "log      %v", c)
 	}
@@ -45,9 +39,49 @@ func (j *judge) story(s subject) []string {
 			passed = max(passed, c.Offset)
 		}
 	}
-	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
-	told := make([]string, len(lines))
-	for i, l := range lines {
+	return lines.told()
+}
+
+// around is how much of what was before and after two requests is told.
+const around = 3 * time.Second
+
+// flightStory tells what was asked of a cohort around two requests that met,
+// and who owned its partition.
+func (j *judge) flightStory(t Target, key subject, before, r *Request) []string {
+	var lines tale
+	for i := range j.Braze[t.Name].Requests {
+		other := &j.Braze[t.Name].Requests[i]
+		if !slices.Contains(keysOf(t, other), key) || other.Over.Before(before.Came.Add(-around)) || other.Came.After(r.Over.Add(around)) {
+			continue
+		}
+		lines.tell(other.Came, "request  %d of %s: %d operations, naming %t, status %d, answered %t, applied %t, until %s",
+			other.Seq, other.Worker, len(other.Ops), other.Naming, other.Status, other.Answered, other.Applied, clock(other.Over))
+	}
+	if owners := j.Owners[Place{t.Group, j.homes[key.cohort]}]; owners != nil {
+		for _, l := range owners.Lives {
+			lines.tell(l.Began, "owner    generation %d, from offset %d, %s", l.Generation, l.Start, l.Member)
+		}
+	}
+	return lines.told()
+}
+
+// tale is a story while it is gathered.
+type tale []taleLine
+
+type taleLine struct {
+	at   time.Time
+	text string
+}
+
+func (t *tale) tell(at time.Time, format string, args ...any) {
+	*t = append(*t, taleLine{at, fmt.Sprintf(format, args...)})
+}
+
+// told returns the story in the order of time.
+func (t *tale) told() []string {
+	slices.SortStableFunc(*t, func(a, b taleLine) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
+	told := make([]string, len(*t))
+	for i, l := range *t {
 		told[i] = clock(l.at) + "  " + l.text
 	}
 	return told
