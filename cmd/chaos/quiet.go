@@ -95,7 +95,7 @@ func (s *stage) targets() []chaoscheck.Target {
 
 // evidence collects what the workers did.
 func (s *stage) evidence(ctx context.Context) (*chaoscheck.Evidence, error) {
-	e := &chaoscheck.Evidence{Targets: s.targets(), Poison: poison, Braze: make(map[string]*chaoscheck.History)}
+	e := &chaoscheck.Evidence{Targets: s.targets(), Poison: poison, RequestTimeout: s.timing.request, Braze: make(map[string]*chaoscheck.History)}
 	if err := e.ReadKafka(ctx, s.broker.address, topic, deadLetters); err != nil {
 		return nil, err
 	}

@@ -118,6 +118,8 @@ type Evidence struct {
 	Committed map[Place]int64
 	// Braze has the history of each target.
 	Braze map[string]*History
+	// RequestTimeout is the workers' deadline for one request.
+	RequestTimeout time.Duration
 	// Poison begins the value of every identifier that Braze refuses.
 	Poison string
 }

@@ -16,7 +16,7 @@ func (j *judge) judgeFlights() {
 			told := false
 			for _, key := range keysOf(t, r) {
 				before := last[key]
-				if !told && before != nil && overlap(before, r) {
+				if !told && before != nil && j.overlap(before, r) {
 					what := fmt.Sprintf("%s, cohort %s: request %d of %s came at %s, while request %d of %s was in flight from %s to %s", t.Name, key.cohort,
 						r.Seq, r.Worker, clock(r.Came), before.Seq, before.Worker, clock(before.Came), clock(before.Over))
 					j.differences = append(j.differences, Difference{RuleFlight, what, j.flightStory(t, key, before, r)})
@@ -43,14 +43,19 @@ func keysOf(t Target, r *Request) []subject {
 }
 
 // overlap says whether a request came while the one before was in flight. Of a
-// client that has gone without an answer Braze may not know yet.
-func overlap(before, r *Request) bool {
+// client that has gone without an answer Braze may not know yet; and one that
+// is frozen keeps its connection, while to everybody else its request has ended
+// with its deadline.
+func (j *judge) overlap(before, r *Request) bool {
 	if before.Over.IsZero() {
 		return false
 	}
-	slack := clockSlack
+	over, slack := before.Over, clockSlack
 	if !before.Answered {
 		slack = goneSlack
+		if deadline := before.Came.Add(j.RequestTimeout); deadline.Before(over) {
+			over = deadline
+		}
 	}
-	return r.Came.Before(before.Over.Add(-slack))
+	return r.Came.Before(over.Add(-slack))
 }

@@ -26,7 +26,7 @@ const cohort = "c"
 func begin() *history {
 	h := &history{Evidence{
 		Targets: []Target{{Name: "US", Group: "g.us", Rules: []Rule{{"user_id", "external_id", ""}}}},
-		Owners:  map[Place]*Ownership{}, Ends: map[int32]int64{0: 0}, Committed: map[Place]int64{}, Poison: "bad-",
+		Owners:  map[Place]*Ownership{}, Ends: map[int32]int64{0: 0}, Committed: map[Place]int64{}, Poison: "bad-", RequestTimeout: 2 * time.Second,
 		Braze: map[string]*History{"US": {Members: map[string]map[Identifier]bool{cohort: {}}}},
 	}}
 	h.Owners[Place{"g.us", 0}] = &Ownership{}
@@ -127,6 +127,8 @@ func TestGoodHistoriesAreNotBlamed(t *testing.T) {
 		"a tombstone is passed over":       begin().owner(0, "a").raw(10, "").commit(30, 1),
 		"Braze learns late that a client has gone": begin().owner(0, "a").log(10, true, 0, "u1").send(20, 0, true, "u1").
 			with(func(h *history) { h.last().Answered, h.last().Over = false, at(500) }).send(400, 201, true, "u1").commit(700, 1),
+		"a frozen client's request ends with its deadline": begin().owner(0, "a").log(10, true, 0, "u1").send(20, 0, true, "u1").
+			with(func(h *history) { h.last().Answered, h.last().Over = false, at(8000) }).owner(5000, "b").send(5100, 201, true, "u1").commit(5200, 1),
 		"without owners a late change may end either way": begin().log(10, true, 0, "u1").send(20, 201, true, "u1").
 			log(2000, false, 1995, "u1").send(2020, 201, false, "u1").commit(2050, 2).with(func(h *history) { h.Owners = nil }),
 	} {
