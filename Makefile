@@ -15,6 +15,10 @@ ON_KAFKA ?= ./internal/stream/broker/... ./internal/app/... ./cmd/loadgen/... ./
 N ?= 10000
 SEED ?=
 FUZZTIME ?= 10s
+DURATION ?= 60s
+FAULTS ?=
+API ?=
+KAFKA ?=
 
 .PHONY: help
 help: ## Show this list.
@@ -44,6 +48,11 @@ sim: ## Run N simulated schedules of both APIs (N=10000); SEED=n repeats one tha
 bench: ## Measure the worker: processor time, throughput, memory, delay; one table.
 	@mkdir -p .cache
 	go run ./cmd/bench --json .cache/bench.json
+
+.PHONY: chaos
+chaos: ## Harm workers, Apache Kafka and Braze for DURATION (60s), and judge; SEED=, FAULTS=, API=, KAFKA=embedded.
+	$(if $(filter embedded,$(KAFKA)),,@.ci/kafka-jars >/dev/null)
+	go run ./cmd/chaos --duration $(DURATION) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(API),--api $(API)) $(if $(KAFKA),--kafka $(KAFKA))
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (10s).

@@ -21,6 +21,7 @@ func (s *simulator) admin() http.Handler {
 	mux.HandleFunc("PUT /admin/faults", s.putFaults)
 	mux.HandleFunc("GET /admin/faults/script", s.getScript)
 	mux.HandleFunc("POST /admin/faults/script", s.postScript)
+	mux.HandleFunc("PUT /admin/keys", s.putKeys)
 	mux.HandleFunc("POST /admin/reset", s.reset)
 	return mux
 }
@@ -90,6 +91,19 @@ func (s *simulator) addUsers(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"users": n, "everybody_exists": s.users.everybody})
+}
+
+// putKeys rotates the keys, which no answer shows.
+func (s *simulator) putKeys(w http.ResponseWriter, r *http.Request) {
+	var keys struct {
+		Partner string `json:"partner_key"`
+		API     string `json:"api_key"`
+	}
+	if !read(w, r, &keys) {
+		return
+	}
+	s.braze.SetKeys(keys.Partner, keys.API)
+	answer(w, http.StatusOK, map[string]any{"changed": true})
 }
 
 func (s *simulator) reset(w http.ResponseWriter, _ *http.Request) {

@@ -46,6 +46,8 @@ type options struct {
 	KnownPrefix []string `help:"Users whose value begins so exist, others are ignored. Without this and --users everybody exists." placeholder:"PREFIX"`
 	BadPrefix   string   `help:"Refuse identifiers whose value begins so: with a 400 on the cohorts API, by themselves on the attributes API." placeholder:"PREFIX"`
 
+	RequestLog string `help:"Write every request to this file when it comes and when it is over, one JSON object a line, without keys." placeholder:"FILE" type:"path"`
+
 	History int `default:"1000" help:"Requests to remember; the oldest are forgotten first."`
 
 	Faults faults `embed:"" group:"faults"`
@@ -77,6 +79,7 @@ type simulator struct {
 	braze  *brazetest.Server
 	users  *users
 	script *script
+	log    *requestLog
 }
 
 // newSimulator makes what the options say.
@@ -94,6 +97,13 @@ func newSimulator(o options, now time.Time) (*simulator, error) {
 		return nil, fmt.Errorf("reading the API key: %w", err)
 	}
 	s := &simulator{users: users, script: &script{}}
+	var observe func(brazetest.Request)
+	if o.RequestLog != "" {
+		if s.log, err = openRequestLog(o.RequestLog); err != nil {
+			return nil, err
+		}
+		observe = s.log.note
+	}
 	dialect := brazetest.EpochReset
 	if o.Dialect == "delta" {
 		dialect = brazetest.DeltaReset
@@ -106,6 +116,7 @@ func newSimulator(o options, now time.Time) (*simulator, error) {
 		TrackLimit: cmp.Or(o.TrackLimit, unlimited), TrackPer: o.TrackPer,
 		Dialect: dialect, ApplyWithin: o.ApplyWithin,
 		HistoryLimit: o.History, HistoryOps: opsKept, OperationLimit: operationsKept,
+		Observe: observe,
 	})
 	s.braze.SetFaults(o.Faults.braze())
 	s.braze.Script(s.script.next)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"cohortsync/internal/braze/brazetest"
 )
@@ -22,6 +23,8 @@ type rule struct {
 	Status  int               `json:"status,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 	Body    *string           `json:"body,omitempty"`
+	// Latency is what kind slow adds to the time of the answer.
+	Latency duration `json:"latency,omitzero"`
 	// Times is how many requests it is for; 0 is one, and forever all.
 	Times int `json:"times"`
 
@@ -44,6 +47,7 @@ func kinds() map[string]brazetest.Kind {
 		"applied_then_lost": brazetest.AppliedThenLost, "silent": brazetest.Silent, "reset": brazetest.Reset,
 		"endless": brazetest.Endless, "stalled": brazetest.Stalled,
 		"plain_errors": brazetest.PlainErrors, "unindexed_errors": brazetest.UnindexedErrors,
+		"slow": brazetest.Slow,
 	}
 }
 
@@ -51,13 +55,16 @@ func kinds() map[string]brazetest.Kind {
 func (r *rule) compile() error {
 	kind, ok := kinds()[cmp.Or(r.Kind, "answer")]
 	if !ok {
-		return fmt.Errorf("kind is %q, and must be answer, applied_then_answer, applied_then_lost, silent, reset, endless, stalled, plain_errors or unindexed_errors", r.Kind)
+		return fmt.Errorf("kind is %q, and must be answer, applied_then_answer, applied_then_lost, silent, reset, endless, stalled, plain_errors, unindexed_errors or slow", r.Kind)
 	}
 	r.Times = cmp.Or(r.Times, 1)
 	if r.Times < forever {
 		return fmt.Errorf("times is %d, and must be at least 1, or -1 for ever", r.Times)
 	}
-	r.fault = brazetest.Fault{Kind: kind}
+	if (kind == brazetest.Slow) != (r.Latency > 0) {
+		return errors.New("kind slow has a latency of more than 0s, and no other kind has one")
+	}
+	r.fault = brazetest.Fault{Kind: kind, Latency: time.Duration(r.Latency)}
 	if kind != brazetest.Answered && kind != brazetest.AppliedThenAnswered {
 		if r.Status != 0 || r.Headers != nil || r.Body != nil {
 			return fmt.Errorf("kind %s takes no status, headers or body", r.Kind)

@@ -43,11 +43,12 @@ func (s *simulator) handler() http.Handler {
 }
 
 // serve serves until ctx ends.
-func serve(ctx context.Context, o options, out io.Writer) error {
+func serve(ctx context.Context, o options, out io.Writer) (err error) {
 	s, err := newSimulator(o, time.Now())
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, s.log.close()) }()
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", o.Listen)
 	if err != nil {

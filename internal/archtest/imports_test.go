@@ -31,6 +31,7 @@ func inner() map[string][]string {
 		"cmd/loadgen":              {"internal/event"},
 		"cmd/bench":                {},
 		"cmd/brazesim":             {"internal/braze", "internal/braze/brazetest", "internal/catalog", "internal/healthcheck"},
+		"cmd/chaos":                {"internal/apachekafka", "internal/chaoscheck"},
 		"internal/app":             {"internal/config", "internal/stream", "internal/stream/broker", "internal/braze", "internal/mapping", "internal/event", "internal/catalog"},
 		"internal/config":          {"internal/catalog", "internal/event", "internal/mapping"},
 		"internal/stream":          {"internal/braze", "internal/mapping", "internal/event", "internal/catalog"},
@@ -45,6 +46,9 @@ func inner() map[string][]string {
 		"internal/kafkatest":       {},
 
 		"internal/kafkatest/incontainer": {},
+		"internal/apachekafka":           {},
+		// It shares no code with the worker, lest both are wrong in the same way.
+		"internal/chaoscheck": {},
 	}
 }
 
@@ -69,9 +73,11 @@ func outers() []outer {
 	return []outer{
 		{prefix: "github.com/segmentio/kafka-go", only: []string{"internal/stream/broker", "cmd/demo", "cmd/loadgen", "cmd/bench"}, why: "Kafka is spoken in internal/stream/broker, and by what makes load"},
 		{prefix: "github.com/segmentio/kafka-go", only: knowNothingOfKafka, forTests: true, why: "the packages below know nothing of Kafka, in their tests neither"},
-		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "internal/kafkatest"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
-		{prefix: "net/http", only: []string{"internal/app", "internal/healthcheck", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench"}, why: "stream and what is below it know nothing of HTTP"},
-		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim", "cmd/loadgen", "cmd/bench"}, forTests: true, why: "arguments are the commands' matter"},
+		{prefix: "github.com/twmb/franz-go", only: []string{"cmd/demo", "cmd/bench", "cmd/chaos", "internal/kafkatest", "internal/apachekafka", "internal/chaoscheck"}, why: "the embedded broker is for tests, the demo and the benchmarks"},
+		{prefix: "net/http", only: []string{"internal/app", "internal/healthcheck", "internal/braze", "internal/braze/brazetest", "cmd/brazesim", "cmd/demo", "cmd/worker", "cmd/loadgen", "cmd/bench", "cmd/chaos", "internal/chaoscheck"}, why: "stream and what is below it know nothing of HTTP"},
+		{prefix: "github.com/alecthomas/kong", only: []string{"cmd/worker", "cmd/demo", "cmd/brazesim", "cmd/loadgen", "cmd/bench", "cmd/chaos"}, forTests: true, why: "arguments are the commands' matter"},
+		{prefix: "github.com/Shopify/toxiproxy", only: []string{"cmd/chaos"}, forTests: true, why: "proxies are for chaos"},
+		{prefix: "github.com/rs/zerolog", only: []string{"cmd/chaos"}, forTests: true, why: "toxiproxy alone speaks it; logs are log/slog"},
 		{prefix: "github.com/goccy/go-yaml", only: []string{"internal/config"}, forTests: true, why: "the file is read in internal/config"},
 		{prefix: "github.com/stretchr/testify", only: []string{"internal/kafkatest"}, why: "it is for tests"},
 		{prefix: "pgregory.net/rapid", why: "it is for tests"},
@@ -136,22 +142,24 @@ func TestImportsPointOneWay(t *testing.T) {
 func TestAnImportAgainstTheDirectionIsFound(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]edge{
-		"stream speaks HTTP":               {from: "internal/stream", to: "net/http"},
-		"stream speaks Kafka":              {from: "internal/stream", to: "github.com/segmentio/kafka-go"},
-		"braze speaks Kafka in a test":     {from: "internal/braze", to: "github.com/segmentio/kafka-go", test: true},
-		"a part of kafka-go":               {from: "internal/mapping", to: "github.com/segmentio/kafka-go/protocol"},
-		"mapping imports stream":           {from: "internal/mapping", to: module + "internal/stream"},
-		"event imports stream in a test":   {from: "internal/event", to: module + "internal/stream", test: true},
-		"stream imports its broker":        {from: "internal/stream", to: module + "internal/stream/broker"},
-		"stream imports config":            {from: "internal/stream", to: module + "internal/config"},
-		"app imports a command":            {from: "internal/app", to: module + "cmd/worker"},
-		"app imports the simulated Braze":  {from: "internal/app", to: module + "internal/braze/brazetest"},
-		"worker imports the broker":        {from: "cmd/worker", to: module + "internal/stream/broker"},
-		"app imports the embedded broker":  {from: "internal/app", to: module + "internal/kafkatest"},
-		"app embeds a broker":              {from: "internal/app", to: "github.com/twmb/franz-go/pkg/kfake"},
-		"a test speaks to Docker itself":   {from: "internal/app", to: "github.com/testcontainers/testcontainers-go", test: true},
-		"production code imports a helper": {from: "internal/braze", to: "github.com/stretchr/testify/require"},
-		"a package nobody placed":          {from: "internal/util", to: module + "internal/event"},
+		"stream speaks HTTP":                 {from: "internal/stream", to: "net/http"},
+		"stream speaks Kafka":                {from: "internal/stream", to: "github.com/segmentio/kafka-go"},
+		"braze speaks Kafka in a test":       {from: "internal/braze", to: "github.com/segmentio/kafka-go", test: true},
+		"a part of kafka-go":                 {from: "internal/mapping", to: "github.com/segmentio/kafka-go/protocol"},
+		"mapping imports stream":             {from: "internal/mapping", to: module + "internal/stream"},
+		"event imports stream in a test":     {from: "internal/event", to: module + "internal/stream", test: true},
+		"stream imports its broker":          {from: "internal/stream", to: module + "internal/stream/broker"},
+		"stream imports config":              {from: "internal/stream", to: module + "internal/config"},
+		"app imports a command":              {from: "internal/app", to: module + "cmd/worker"},
+		"app imports the simulated Braze":    {from: "internal/app", to: module + "internal/braze/brazetest"},
+		"worker imports the broker":          {from: "cmd/worker", to: module + "internal/stream/broker"},
+		"app imports the embedded broker":    {from: "internal/app", to: module + "internal/kafkatest"},
+		"app embeds a broker":                {from: "internal/app", to: "github.com/twmb/franz-go/pkg/kfake"},
+		"a test speaks to Docker itself":     {from: "internal/app", to: "github.com/testcontainers/testcontainers-go", test: true},
+		"production code imports a helper":   {from: "internal/braze", to: "github.com/stretchr/testify/require"},
+		"a package nobody placed":            {from: "internal/util", to: module + "internal/event"},
+		"the checker imports what it checks": {from: "internal/chaoscheck", to: module + "internal/stream"},
+		"the checker decodes as the worker":  {from: "internal/chaoscheck", to: module + "internal/event"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

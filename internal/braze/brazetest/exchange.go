@@ -55,7 +55,7 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	}
 	s.mu.Unlock()
 
-	gone := !sleep(ctx, latency)
+	gone := !sleep(ctx, latency+fault.Latency)
 
 	s.lock()
 	answer := firstOf(unread, limited)
@@ -72,7 +72,7 @@ func (x *exchange) run(ctx context.Context) (reply, Kind) {
 	}
 	kind := fault.Kind
 	switch kind {
-	case None, PlainErrors, UnindexedErrors:
+	case None, PlainErrors, UnindexedErrors, Slow:
 		if answer == nil {
 			answer = x.success(kind)
 		}

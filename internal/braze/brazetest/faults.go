@@ -68,12 +68,14 @@ const (
 	// UnindexedErrors lets the request be, and does not tell which items of the
 	// attributes API are wrong.
 	UnindexedErrors
+	// Slow lets the request be, after the fault's latency.
+	Slow
 )
 
 // applies says whether a request that is in order is applied.
 func (k Kind) applies() bool {
 	switch k {
-	case None, AppliedThenAnswered, AppliedThenLost, PlainErrors, UnindexedErrors:
+	case None, AppliedThenAnswered, AppliedThenLost, PlainErrors, UnindexedErrors, Slow:
 		return true
 	default:
 		return false
@@ -83,7 +85,7 @@ func (k Kind) applies() bool {
 // answers says whether the client gets a whole answer.
 func (k Kind) answers() bool {
 	switch k {
-	case None, Answered, AppliedThenAnswered, PlainErrors, UnindexedErrors:
+	case None, Answered, AppliedThenAnswered, PlainErrors, UnindexedErrors, Slow:
 		return true
 	default:
 		return false
@@ -96,6 +98,8 @@ type Fault struct {
 	Status int
 	Header http.Header
 	Body   string
+	// Latency adds to the latency of all requests.
+	Latency time.Duration
 }
 
 // Answer is the fault that answers so and applies nothing.

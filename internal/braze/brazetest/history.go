@@ -104,6 +104,7 @@ func (s *Server) record(r *Request) {
 	}
 	s.history.add(r)
 	s.counters.InFlight++
+	s.observe(r)
 }
 
 // close ends the history of a request: it counts it and keeps of its
@@ -111,6 +112,7 @@ func (s *Server) record(r *Request) {
 // own share the memory of its whole body.
 func (s *Server) close(r *Request) {
 	r.Over = true
+	s.observe(r)
 	s.counters.InFlight--
 	endpoint := r.endpoint()
 	if s.counters.Requests[endpoint] == nil {
@@ -126,6 +128,12 @@ func (s *Server) close(r *Request) {
 	for i := range r.Ops {
 		op := &r.Ops[i]
 		op.Cohort, op.Identifier = strings.Clone(op.Cohort), cloned(op.Identifier)
+	}
+}
+
+func (s *Server) observe(r *Request) {
+	if s.o.Observe != nil {
+		s.o.Observe(*r)
 	}
 }
 

@@ -69,6 +69,10 @@ type Options struct {
 	// identifier in a cohort; 0 keeps all, or only the last one when
 	// HistoryLimit is set.
 	OperationLimit int
+	// Observe is told of every request when it has come and again when it is
+	// over, with all its operations; nil is told nothing. It must not call the
+	// server, nor keep the operations.
+	Observe func(Request)
 }
 
 // Op is one change of one identifier in a request.

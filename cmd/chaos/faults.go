@@ -1,0 +1,266 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The actors: each harms by itself, so that harms of different kinds meet.
+const (
+	toWorkers = "workers"
+	toLinks   = "links"
+	toBraze   = "braze"
+	toBroker  = "broker"
+)
+
+// fault is a kind of harm.
+type fault struct {
+	name, actor string
+	// apache says that it takes Apache Kafka.
+	apache bool
+	// do harms, waits and heals. It says false when there was nothing to harm.
+	do func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error)
+}
+
+// faults are all kinds, in the order of the table.
+func faults() []fault {
+	return []fault{
+		{"kill", toWorkers, false, kill},
+		{"term", toWorkers, false, terminate},
+		{"freeze", toWorkers, false, freeze},
+		{"cut", toLinks, false, cut},
+		{"down", toLinks, false, down},
+		{"latency", toLinks, false, latency},
+		{"oneway-kafka", toLinks, true, oneWay(func(w *worker, _ *rand.Rand) *link { return w.kafka }, 9*time.Second)},
+		{"oneway-braze", toLinks, false, oneWay(func(w *worker, rng *rand.Rand) *link { return w.braze[rng.IntN(len(w.braze))] }, 5*time.Second)},
+		{"429", toBraze, false, answers(9, http.StatusTooManyRequests)},
+		{"5xx", toBraze, false, answers(9, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable)},
+		{"423", toBraze, false, answers(5, http.StatusLocked)},
+		{"reset", toBraze, false, misbehaves("reset", 4)},
+		{"lost", toBraze, false, misbehaves("applied_then_lost", 3)},
+		{"silent", toBraze, false, misbehaves("silent", 2)},
+		{"error-after", toBraze, false, misbehaves("applied_then_answer", 4)},
+		{"slow-cohort", toBraze, false, slowCohort},
+		{"lock", toBraze, false, lockOut},
+		{"broker-kill", toBroker, true, restartBroker(syscall.SIGKILL)},
+		{"broker-term", toBroker, true, restartBroker(syscall.SIGTERM)},
+		{"letters", toBroker, true, refuseLetters},
+	}
+}
+
+// choose returns the faults that are wanted and can be had.
+func choose(wanted []string, apache bool) ([]fault, error) {
+	all := faults()
+	var names []string
+	for _, f := range all {
+		names = append(names, f.name)
+	}
+	for _, w := range wanted {
+		if !slices.Contains(names, w) {
+			return nil, fmt.Errorf("there is no fault %q: there are %s", w, strings.Join(names, ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(f fault) bool {
+		return (f.apache && !apache) || (len(wanted) > 0 && !slices.Contains(wanted, f.name))
+	}), nil
+}
+
+func between(rng *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(rng.Int64N(int64(to-from)))
+}
+
+func kill(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.withWorker(ctx, rng, func(w *worker) error {
+		rest := between(rng, 0, 3*time.Second)
+		n.say("kill %s, start it after %s", w.process.name, rest.Round(time.Millisecond))
+		if err := w.process.kill(); err != nil {
+			return err
+		}
+		pass(ctx, rest)
+		return n.restart(w)
+	})
+}
+
+func terminate(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.withWorker(ctx, rng, func(w *worker) error {
+		rest := between(rng, 0, 3*time.Second)
+		n.say("stop %s, start it after %s", w.process.name, rest.Round(time.Millisecond))
+		if err := n.stop(w); err != nil {
+			return err
+		}
+		pass(ctx, rest)
+		return n.restart(w)
+	})
+}
+
+// freeze lasts longer than the session, so that its partitions go to another.
+func freeze(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.withWorker(ctx, rng, func(w *worker) error {
+		lasts := n.stage.timing.session + between(rng, time.Second, 3*time.Second)
+		n.say("freeze %s for %s", w.process.name, lasts.Round(time.Millisecond))
+		if err := w.process.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		pass(ctx, lasts)
+		return w.process.signal(syscall.SIGCONT)
+	})
+}
+
+func cut(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
+		n.say("cut %s", l.name)
+		l.cut()
+		return l.open()
+	})
+}
+
+func down(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
+		lasts := between(rng, 500*time.Millisecond, 4*time.Second)
+		n.say("cut %s and refuse connections for %s", l.name, lasts.Round(time.Millisecond))
+		l.cut()
+		pass(ctx, lasts)
+		return l.open()
+	})
+}
+
+// latency stays with what Braze itself takes below a request's deadline: no
+// client could call back what is held for longer.
+func latency(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	return n.withLink(anyLink(n.pickWorker(rng), rng), func(l *link) error {
+		lasts, by := between(rng, time.Second, 4*time.Second), 20+rng.IntN(80)
+		n.say("delay %s by %d ms for %s", l.name, by, lasts.Round(time.Millisecond))
+		defer l.heal(context.WithoutCancel(ctx))
+		err := l.delay(by)
+		pass(ctx, lasts)
+		return err
+	})
+}
+
+func anyLink(w *worker, rng *rand.Rand) *link {
+	all := w.links()
+	return all[rng.IntN(len(all))]
+}
+
+// oneWay cuts one direction between one worker and Kafka or Braze.
+func oneWay(of func(*worker, *rand.Rand) *link, longest time.Duration) func(context.Context, *nemesis, *rand.Rand) (bool, error) {
+	return func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+		return n.cutting(ctx, rng, of(n.pickWorker(rng), rng), func(l *link) error {
+			lasts, direction := between(rng, time.Second, longest), []string{there, back}[rng.IntN(2)]
+			n.say("swallow what goes %s between %s for %s", direction, l.name, lasts.Round(time.Millisecond))
+			defer l.heal(context.WithoutCancel(ctx))
+			err := l.swallow(direction)
+			pass(ctx, lasts)
+			return err
+		})
+	}
+}
+
+// answers has Braze answer some requests so.
+func answers(most int, statuses ...int) func(context.Context, *nemesis, *rand.Rand) (bool, error) {
+	return func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+		r := rule{Status: statuses[rng.IntN(len(statuses))], Times: 1 + rng.IntN(most)}
+		if r.Status == http.StatusTooManyRequests {
+			// The simulated Braze's own asks for up to half a minute of patience.
+			r.Headers = map[string]string{"X-Ratelimit-Retry-After": "1"}
+		}
+		b := n.pickBraze(rng)
+		n.say("%s answers %d requests with %d", b.process.name, r.Times, r.Status)
+		return true, b.misbehave(ctx, r)
+	}
+}
+
+func misbehaves(kind string, most int) func(context.Context, *nemesis, *rand.Rand) (bool, error) {
+	return func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+		r := rule{Kind: kind, Times: 1 + rng.IntN(most)}
+		if kind == "applied_then_answer" {
+			r.Status = http.StatusBadGateway
+		}
+		b := n.pickBraze(rng)
+		n.say("%s: %s for %d requests", b.process.name, kind, r.Times)
+		return true, b.misbehave(ctx, r)
+	}
+}
+
+func slowCohort(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	cohort := cohortName(rng.IntN(cohorts))
+	if n.stage.api == attributes {
+		cohort = "cohort_" + cohort
+	}
+	r := rule{
+		Kind: "slow", Match: match{Cohort: cohort}, Times: 3 + rng.IntN(10),
+		Latency: strconv.Itoa(200+rng.IntN(700)) + "ms",
+	}
+	b := n.pickBraze(rng)
+	n.say("%s is slow by %s for %d requests of %s", b.process.name, r.Latency, r.Times, cohort)
+	return true, b.misbehave(ctx, r)
+}
+
+// lockOut has the second Braze refuse the key for a while.
+func lockOut(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	b := n.stage.braze[len(n.stage.braze)-1]
+	if !n.claim(b) {
+		return false, nil
+	}
+	defer n.release(b)
+	lasts := between(rng, time.Second, 4*time.Second)
+	n.say("%s refuses the key for %s", b.process.name, lasts.Round(time.Millisecond))
+	if err := b.takeKey(ctx, wrongSecret); err != nil {
+		return true, err
+	}
+	pass(ctx, lasts)
+	return true, b.takeKey(context.WithoutCancel(ctx), apiSecret)
+}
+
+func restartBroker(signal syscall.Signal) func(context.Context, *nemesis, *rand.Rand) (bool, error) {
+	return func(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+		rest := between(rng, 0, 3*time.Second)
+		name, end := "SIGTERM", n.stage.broker.apache.Stop
+		if signal == syscall.SIGKILL {
+			name, end = "SIGKILL", n.stage.broker.apache.Kill
+		}
+		n.say("end Kafka by %s, start it after %s", name, rest.Round(time.Millisecond))
+		if err := end(); err != nil {
+			return true, err
+		}
+		pass(ctx, rest)
+		if n.interrupted.Err() != nil {
+			return true, nil
+		}
+		starting, cancel := context.WithTimeout(n.interrupted, time.Minute)
+		defer cancel()
+		began := time.Now()
+		err := n.stage.broker.apache.Start(starting)
+		n.say("Kafka answers again, %s after its start", time.Since(began).Round(time.Millisecond))
+		return true, err
+	}
+}
+
+func refuseLetters(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
+	lasts := between(rng, time.Second, 5*time.Second)
+	n.say("Kafka refuses dead letters for %s", lasts.Round(time.Millisecond))
+	if err := n.stage.refuseLetters(ctx, true); err != nil && ctx.Err() == nil {
+		return true, err
+	}
+	pass(ctx, lasts)
+	return true, n.stage.refuseLetters(n.interrupted, false)
+}
+
+// pass lets d pass, for it is time itself that the nemesis deals in.
+func pass(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
