@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -77,6 +78,30 @@ func TestRecordsThatWereDeletedUnreadAreToldAndReadingGoesOn(t *testing.T) {
 		awaitMembers(t, braze, "c", "read", "kept")
 		awaitCommitted(t, cluster, group)
 		requireTold(t, w, `"offset":1`, `"log_start":3`)
+	})
+	t.Run("by retention", func(t *testing.T) {
+		t.Parallel()
+		cluster := kafkatest.StartApache(t, "it looks for what is too old by itself")
+		// A record so much younger than a segment's first begins the next.
+		cluster.Admin().CreateTopic(t, topic, 1, "retention.ms", "3600000", "segment.ms", "60000")
+		braze, url := startBraze(t, brazetest.Options{})
+		client := connect(t, cluster)
+		old := func(r *kgo.Record) *kgo.Record {
+			r.Timestamp = time.Now().Add(-2 * time.Hour)
+			return r
+		}
+		w := startMain(t, cluster, target{endpoint: url})
+		eventually(t, func() bool { return len(cluster.Admin().Committed(t, group, topic)) == 1 }, "it has begun")
+		w.stop()
+		w.wait(t)
+		produce(t, client, old(entered("c", "lost")), old(entered("c", "lost too")))
+		produce(t, client, entered("c", "kept"))
+		eventually(t, func() bool { return cluster.Admin().Starts(t, topic)[0] == 2 }, "retention has taken the old ones")
+
+		w = startMain(t, cluster, target{endpoint: url})
+		awaitMembers(t, braze, "c", "kept")
+		awaitCommitted(t, cluster, group)
+		requireTold(t, w, `"offset":0`, `"log_start":2`)
 	})
 	t.Run("while the target was locked", func(t *testing.T) {
 		t.Parallel()
