@@ -134,9 +134,9 @@ func TestAMemberThatTheGroupHasGivenUpCannotCommit(t *testing.T) {
 func TestATopicThatIsMadeAnewIsJoinedAgainWithoutItsOldOffsets(t *testing.T) {
 	t.Parallel()
 	cluster := startApache(t, "it deletes a group's offsets with the topic, and creates topics it is asked for", 2)
-	one, two := startWorker(t, connect(t, cluster), group), (*worker)(nil)
+	one := startWorker(t, connect(t, cluster), group)
 	require.NoError(t, one.owning(t, 2).Commit(t.Context(), map[int]int64{0: 7, 1: 8}))
-	two = startWorker(t, connect(t, cluster), group)
+	two := startWorker(t, connect(t, cluster), group)
 	one.owning(t, 1)
 	two.owning(t, 1)
 
