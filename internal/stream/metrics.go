@@ -21,7 +21,8 @@ const (
 type Metrics struct {
 	reg                                                    prometheus.Registerer
 	records, recordBytes, emptyRecords, undecodable, users *prometheus.CounterVec
-	timeIssues, splitCohorts, fetchFailures, outOfRange    *prometheus.CounterVec
+	timeIssues, splitCohorts, fetchFailures                *prometheus.CounterVec
+	outOfRange, lost                                       *prometheus.CounterVec
 	batches, retries, throttleWait, locks                  *prometheus.CounterVec
 	letters, letterFailures                                *prometheus.CounterVec
 	commits, commitFailures, generations                   *prometheus.CounterVec
@@ -54,6 +55,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	counter(&m.splitCohorts, "cohorts_in_two_partitions_total", "Cohorts that turned up in a second partition.")
 	counter(&m.fetchFailures, "fetch_failures_total", "Fetches that failed.")
 	counter(&m.outOfRange, "offsets_out_of_range_total", "Times the log did not have the offset to read on from.")
+	counter(&m.lost, "offsets_lost_total", "Offsets that retention took before they were read.")
 	counter(&m.batches, "batches_total", "Batches sent, by why they left.", "reason")
 	counter(&m.retries, "retries_total", "Batches and namings to be sent again, by what failed.", "class")
 	counter(&m.throttleWait, "throttle_wait_seconds_total", "Time in which a batch was due and the throttle held it back.")
@@ -74,16 +76,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // targetMetrics are the metrics of one target, each looked up once.
 type targetMetrics struct {
-	records, bytes, emptyRecords, users     prometheus.Counter
-	splitCohorts, fetchFailures, outOfRange prometheus.Counter
-	throttleWait, locks, letterFailures     prometheus.Counter
-	commits, commitFailures, generations    prometheus.Counter
-	undecodable                             map[event.Reason]prometheus.Counter
-	timeIssues                              map[event.TimeIssue]prometheus.Counter
-	batches, letters                        map[string]prometheus.Counter
-	retries                                 map[braze.Class]prometheus.Counter
-	batchSize, drain                        prometheus.Observer
-	lastSuccess                             map[string]prometheus.Gauge
+	records, bytes, emptyRecords, users  prometheus.Counter
+	splitCohorts, fetchFailures          prometheus.Counter
+	outOfRange, lost                     prometheus.Counter
+	throttleWait, locks, letterFailures  prometheus.Counter
+	commits, commitFailures, generations prometheus.Counter
+	undecodable                          map[event.Reason]prometheus.Counter
+	timeIssues                           map[event.TimeIssue]prometheus.Counter
+	batches, letters                     map[string]prometheus.Counter
+	retries                              map[braze.Class]prometheus.Counter
+	batchSize, drain                     prometheus.Observer
+	lastSuccess                          map[string]prometheus.Gauge
 }
 
 // target initialises every label value of one target, and registers the
@@ -94,7 +97,8 @@ func (m *Metrics) target(t *Target) *targetMetrics {
 		records: m.records.WithLabelValues(name), bytes: m.recordBytes.WithLabelValues(name),
 		emptyRecords: m.emptyRecords.WithLabelValues(name),
 		users:        m.users.WithLabelValues(name), splitCohorts: m.splitCohorts.WithLabelValues(name),
-		fetchFailures: m.fetchFailures.WithLabelValues(name), outOfRange: m.outOfRange.WithLabelValues(name),
+		fetchFailures: m.fetchFailures.WithLabelValues(name),
+		outOfRange:    m.outOfRange.WithLabelValues(name), lost: m.lost.WithLabelValues(name),
 		throttleWait: m.throttleWait.WithLabelValues(name), locks: m.locks.WithLabelValues(name),
 		letterFailures: m.letterFailures.WithLabelValues(name), commits: m.commits.WithLabelValues(name),
 		commitFailures: m.commitFailures.WithLabelValues(name), generations: m.generations.WithLabelValues(name),

@@ -38,7 +38,11 @@ func (r *rig) tells(from, logStart, logEnd int64) {
 	if n := r.gather()["offsets_out_of_range_total"]; n != 1 {
 		r.t.Errorf("counted %v times", n)
 	}
-	told := fmt.Sprintf("reading from its earliest record\" target=Rig partition=0 offset=%d log_start=%d log_end=%d\n", from, logStart, logEnd)
+	lost := max(0, logStart-from)
+	if n := r.gather()["offsets_lost_total"]; n != float64(lost) {
+		r.t.Errorf("counted %v offsets as lost, not %d", n, lost)
+	}
+	told := fmt.Sprintf("reading from its earliest record\" target=Rig partition=0 offset=%d log_start=%d log_end=%d lost=%d\n", from, logStart, logEnd, lost)
 	if strings.Count(r.logs.String(), told) != 1 || strings.Count(r.logs.String(), "earliest record") != 1 {
 		r.t.Errorf("not told once %q:\n%s", told, r.logs)
 	}

@@ -145,7 +145,9 @@ func (t *Target) clamp(partition int, offset int64, b Bounds) int64 {
 		return offset
 	}
 	t.metrics.outOfRange.Inc()
+	lost := max(0, b.First-offset)
+	t.metrics.lost.Add(float64(lost))
 	t.log.Warn("the log does not have the offset to read on from; reading from its earliest record",
-		"partition", partition, "offset", offset, "log_start", b.First, "log_end", b.Next)
+		"partition", partition, "offset", offset, "log_start", b.First, "log_end", b.Next, "lost", lost)
 	return b.First
 }

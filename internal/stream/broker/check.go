@@ -178,12 +178,18 @@ func Denied(err error) bool {
 
 // settled asks again while the answer is one that passes by itself, until ctx
 // ends: a coordinator that the cluster has yet to name, a leader that moves.
-// The last answer tells more than the end of the time.
+// The last answer tells more than the end of the time, which may have cut the
+// last question short.
 func settled(ctx context.Context, ask func() error) error {
+	var last error
 	for {
 		err := ask()
 		switch {
-		case err == nil, ctx.Err() != nil:
+		case err == nil:
+			return nil
+		case over(ctx) && last != nil && !reached(err):
+			return last
+		case over(ctx):
 			return err
 		case errors.Is(err, kafka.GroupCoordinatorNotAvailable), errors.Is(err, kafka.GroupLoadInProgress),
 			errors.Is(err, kafka.NotCoordinatorForGroup), errors.Is(err, kafka.NotController),
@@ -191,9 +197,17 @@ func settled(ctx context.Context, ask func() error) error {
 		default:
 			return err
 		}
+		last = err
 		pause(ctx, passingPause)
 		if ctx.Err() != nil {
-			return err
+			return last
 		}
 	}
+}
+
+// over says that ctx has ended or is just about to: a connection that has its
+// deadline may be the first to tell.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || (ok && !time.Now().Before(deadline))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -222,6 +223,20 @@ func TestACoordinatorThatIsYetToBeNamedIsAskedAgain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	require.ErrorContains(t, b.MayUseGroup(ctx, group), "Coordinator Not Available", "the last answer says more than the time that ran out")
+}
+
+func TestAQuestionThatTheEndOfTheTimeCutsShortHidesNoAnswer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	answers := []error{kafka.GroupCoordinatorNotAvailable, errors.New("i/o timeout")}
+	err := settled(ctx, func() error {
+		answer := answers[0]
+		if answers = answers[1:]; len(answers) == 0 {
+			cancel()
+		}
+		return answer
+	})
+	require.ErrorIs(t, err, kafka.GroupCoordinatorNotAvailable)
 }
 
 func TestCommitsAreCountedByPartition(t *testing.T) {
