@@ -40,9 +40,9 @@ func pace(actor string) time.Duration {
 	case toLinks:
 		return 1100 * time.Millisecond
 	case toBraze:
-		return 800 * time.Millisecond
+		return 900 * time.Millisecond
 	default:
-		return 8 * time.Second
+		return 15 * time.Second
 	}
 }
 
