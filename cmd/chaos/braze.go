@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // The secrets that no log may show. Each Braze has its own.
@@ -28,8 +29,9 @@ type simulated struct {
 	process  *process
 	address  string
 	requests string // Its request log.
-	// mu keeps two faults from losing each other's rules.
-	mu sync.Mutex
+	// mu keeps two faults from losing each other's rules; misbehaved counts them.
+	mu         sync.Mutex
+	misbehaved int
 }
 
 func startBraze(ctx context.Context, program, dir, name string, seed uint64) (*simulated, error) {
@@ -66,19 +68,39 @@ type match struct {
 	Cohort string `json:"cohort,omitempty"`
 }
 
-// rulesKept is how many rules wait for requests: while nothing is sent they
-// would pile up, and keep everything from being delivered later.
-const rulesKept = 3
+// rulesKept is how many rules wait for requests, and rulesLast how long they do
+// after the last one: while nothing is sent they would pile up, and keep
+// everything from being delivered later.
+const (
+	rulesKept = 3
+	rulesLast = 1500 * time.Millisecond
+)
 
-// misbehave adds a rule to the newest of those that are left.
+// misbehave adds a rule to the newest of those that are left. It lasts until
+// they are used up, or are old.
 func (b *simulated) misbehave(ctx context.Context, r rule) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var left []rule
-	if err := b.ask(ctx, http.MethodGet, "/admin/faults/script", nil, &left); err != nil {
+	number, err := b.addRule(ctx, r)
+	if err != nil {
 		return err
 	}
-	return b.ask(ctx, http.MethodPost, "/admin/faults/script", append(left[max(0, len(left)-rulesKept+1):], r), nil)
+	pass(ctx, rulesLast)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if number != b.misbehaved {
+		return nil
+	}
+	return b.ask(context.WithoutCancel(ctx), http.MethodPost, "/admin/faults/script", []rule{}, nil)
+}
+
+func (b *simulated) addRule(ctx context.Context, r rule) (number int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.misbehaved++
+	var left []rule
+	if err := b.ask(ctx, http.MethodGet, "/admin/faults/script", nil, &left); err != nil {
+		return 0, err
+	}
+	return b.misbehaved, b.ask(ctx, http.MethodPost, "/admin/faults/script", append(left[max(0, len(left)-rulesKept+1):], r), nil)
 }
 
 // behave ends all misbehaviour and makes the keys right.

@@ -100,7 +100,11 @@ func (s *stage) addWorker(ctx context.Context, proxies *toxiproxy.ApiServer, i i
 	}
 	var endpoints []string
 	for j, b := range s.braze {
-		l, err := newLink(proxies, name+" and "+s.to[j].name, false, "127.0.0.1:0", b.address[len("http://"):])
+		at, err := freeAddress(ctx)
+		if err != nil {
+			return err
+		}
+		l, err := newLink(proxies, name+" and "+s.to[j].name, false, at, b.address[len("http://"):])
 		if err != nil {
 			return err
 		}

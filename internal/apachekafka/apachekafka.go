@@ -47,6 +47,8 @@ type Broker struct {
 	file    string
 	log     *os.File
 	process *exec.Cmd
+	// ended is closed when the process has.
+	ended chan struct{}
 }
 
 // errNoJars says how to get the jars.
@@ -98,7 +100,11 @@ func (b *Broker) Start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the broker: %w", err)
 	}
-	b.process = cmd
+	b.process, b.ended = cmd, make(chan struct{})
+	go func(ended chan struct{}) {
+		defer close(ended)
+		_ = cmd.Wait() // How it exits after a signal is no error.
+	}(b.ended)
 	if err := b.awaitAnswer(ctx); err != nil {
 		return errors.Join(fmt.Errorf("waiting for the broker to answer (see %s): %w", b.log.Name(), err), b.Kill())
 	}
@@ -120,10 +126,9 @@ func (b *Broker) awaitAnswer(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if syscall.Kill(b.process.Process.Pid, 0) != nil {
-			return errors.New("the process has ended")
-		}
 		select {
+		case <-b.ended:
+			return errors.New("the process has ended")
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		case <-tick.C:
@@ -140,8 +145,7 @@ func (b *Broker) Kill() error { return b.end(syscall.SIGKILL) }
 // Stop ends the broker as an operator does.
 func (b *Broker) Stop() error { return b.end(syscall.SIGTERM) }
 
-// end signals the process and waits for it. How it exits after a signal is no
-// error.
+// end signals the process and waits for it.
 func (b *Broker) end(signal syscall.Signal) error {
 	if b.process == nil {
 		return nil
@@ -151,10 +155,7 @@ func (b *Broker) end(signal syscall.Signal) error {
 	if err := cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("ending the broker: %w", err)
 	}
-	var exit *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		return fmt.Errorf("waiting for the broker's end: %w", err)
-	}
+	<-b.ended
 	return nil
 }
 

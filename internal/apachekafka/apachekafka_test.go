@@ -101,6 +101,22 @@ func TestAListenerSendsItsClientsToItsOwnProxy(t *testing.T) {
 	}
 }
 
+func TestABrokerThatCannotStartIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	broker, err := apachekafka.New(ctx, apachekafka.Options{
+		Jars: jars(t), Dir: t.TempDir(), Controller: unused(t),
+		Listeners: []apachekafka.Listener{{Name: "DIRECT", Address: l.Addr().String()}},
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, broker.Close()) }()
+	require.ErrorContains(t, broker.Start(ctx), "the process has ended")
+}
+
 func TestWithoutJarsItSaysHowToGetThem(t *testing.T) {
 	t.Parallel()
 	_, err := apachekafka.New(t.Context(), apachekafka.Options{Jars: t.TempDir(), Dir: t.TempDir()})
