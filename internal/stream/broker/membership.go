@@ -47,6 +47,8 @@ type Membership struct {
 	// told and toldAt are the last trouble logged, and when.
 	told   string
 	toldAt time.Time
+	// awaiting is since when the group has had no coordinator, or zero.
+	awaiting time.Time
 }
 
 // Membership returns this worker's place in the group.
@@ -121,7 +123,15 @@ func (m *Membership) look(ctx context.Context) error {
 	if m.looked {
 		return nil
 	}
-	committed, err := m.b.committed(ctx, m.group)
+	// A new cluster makes its topic of offsets when the first group asks for it,
+	// and answers that there is no coordinator until then.
+	asking, cancel := context.WithTimeout(ctx, m.b.opt.NetworkTimeout)
+	defer cancel()
+	var committed map[int]int64
+	err := settled(asking, func() (err error) {
+		committed, err = m.b.committed(asking, m.group)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -181,7 +191,7 @@ func (m *Membership) stay(ctx context.Context, serve func(context.Context, strea
 			m.trouble(err)
 			continue
 		}
-		m.told = ""
+		m.told, m.awaiting = "", time.Time{}
 		gen.Start(func(ended context.Context) { m.generation(present, ended, gen, topicGone, serve) })
 	}
 	// A join that is under way lasts until all other members have come; what
@@ -218,13 +228,25 @@ func (m *Membership) config(conns *connections) kafka.ConsumerGroupConfig {
 func (m *Membership) trouble(err error) {
 	if reached(err) {
 		m.status.enter(Joining, err)
-		if errors.Is(err, kafka.RebalanceInProgress) {
+		if errors.Is(err, kafka.RebalanceInProgress) || m.awaitsCoordinator(err) {
 			return // An ordinary step of joining.
 		}
 	} else {
 		m.status.enter(NoBroker, err)
 	}
 	m.tell("cannot join the consumer group; trying again", err)
+}
+
+// awaitsCoordinator says that the cluster has yet to name who keeps the group, and
+// has not taken longer over that than over any other request.
+func (m *Membership) awaitsCoordinator(err error) bool {
+	if !errors.Is(err, kafka.NotCoordinatorForGroup) && !errors.Is(err, kafka.GroupCoordinatorNotAvailable) && !errors.Is(err, kafka.GroupLoadInProgress) {
+		return false
+	}
+	if m.awaiting.IsZero() {
+		m.awaiting = time.Now()
+	}
+	return time.Since(m.awaiting) < m.b.opt.NetworkTimeout
 }
 
 // tell logs a trouble once, and again when it changes or has lasted.

@@ -427,3 +427,19 @@ func TestEachMembersPartitionsAreOneStretch(t *testing.T) {
 		balancer{count: &count}.AssignGroups(members, partitions))
 	require.Equal(t, int64(5), count.Load())
 }
+
+// On a new cluster that takes a second or so, and is no reason to warn anybody.
+func TestACoordinatorThatIsNotThereYetIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	cluster := startEmbedded(t, "faults", 1)
+	var logs lines
+	var faults []*kfake.FaultHandle
+	for _, passing := range []*kerr.Error{kerr.NotCoordinator, kerr.CoordinatorNotAvailable, kerr.CoordinatorLoadInProgress} {
+		faults = append(faults, cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Topic: topic, Err: passing, Count: 1}))
+	}
+	startWorker(t, connect(t, cluster, logs.option), group).owning(t, 1)
+	for _, f := range faults {
+		require.Equal(t, 1, f.Hits())
+	}
+	require.Empty(t, logs.all)
+}
