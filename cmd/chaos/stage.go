@@ -130,7 +130,7 @@ func (s *stage) close() error {
 		w.ending.Store(true)
 		all = append(all, w.process.kill())
 		for _, l := range w.links() {
-			l.cut()
+			all = append(all, l.cut())
 		}
 	}
 	for _, b := range s.braze {
