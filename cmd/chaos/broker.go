@@ -59,11 +59,11 @@ func startEmbedded(ctx context.Context, self, dir string) (*broker, error) {
 }
 
 // startApache starts Apache Kafka.
-func startApache(ctx context.Context, jars, dir string) (*broker, error) {
+func startApache(ctx context.Context, ports *ports, jars, dir string) (*broker, error) {
 	all := make([]string, 2+2*workers)
 	for i := range all {
 		var err error
-		if all[i], err = freeAddress(ctx); err != nil {
+		if all[i], err = ports.free(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -117,8 +118,7 @@ func freeze(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 func cut(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
 		n.say("cut %s", l.name)
-		l.cut()
-		return l.open()
+		return errors.Join(l.cut(), l.open())
 	})
 }
 
@@ -126,9 +126,9 @@ func down(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 	return n.cutting(ctx, rng, anyLink(n.pickWorker(rng), rng), func(l *link) error {
 		lasts := between(rng, 500*time.Millisecond, 4*time.Second)
 		n.say("cut %s and refuse connections for %s", l.name, lasts.Round(time.Millisecond))
-		l.cut()
+		err := l.cut()
 		pass(ctx, lasts)
-		return l.open()
+		return errors.Join(err, l.open())
 	})
 }
 
@@ -138,10 +138,9 @@ func latency(ctx context.Context, n *nemesis, rng *rand.Rand) (bool, error) {
 	return n.withLink(anyLink(n.pickWorker(rng), rng), func(l *link) error {
 		lasts, by := between(rng, time.Second, 4*time.Second), 20+rng.IntN(80)
 		n.say("delay %s by %d ms for %s", l.name, by, lasts.Round(time.Millisecond))
-		defer l.heal(context.WithoutCancel(ctx))
 		err := l.delay(by)
 		pass(ctx, lasts)
-		return err
+		return errors.Join(err, l.heal())
 	})
 }
 
@@ -156,10 +155,9 @@ func oneWay(of func(*worker, *rand.Rand) *link, longest time.Duration) func(cont
 		return n.cutting(ctx, rng, of(n.pickWorker(rng), rng), func(l *link) error {
 			lasts, direction := between(rng, time.Second, longest), []string{there, back}[rng.IntN(2)]
 			n.say("swallow what goes %s between %s for %s", direction, l.name, lasts.Round(time.Millisecond))
-			defer l.heal(context.WithoutCancel(ctx))
 			err := l.swallow(direction)
 			pass(ctx, lasts)
-			return err
+			return errors.Join(err, l.heal())
 		})
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -87,7 +88,11 @@ func restartBroker(signal syscall.Signal) func(context.Context, *nemesis, *rand.
 		began := time.Now()
 		err := n.stage.broker.apache.Start(starting)
 		n.say("Kafka answers again, %s after its start", time.Since(began).Round(time.Millisecond))
-		return true, err
+		if err != nil {
+			// Not wrapped: its deadline is not the run's own.
+			return true, errors.New("starting Kafka again: " + err.Error())
+		}
+		return true, nil
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -43,7 +44,28 @@ func newLink(server *toxiproxy.ApiServer, name string, kafka bool, listen, to st
 func (l *link) address() string { return l.proxy.Listen }
 
 // cut closes all connections and refuses new ones.
-func (l *link) cut() { l.proxy.Stop() }
+func (l *link) cut() error { return l.soon(l.proxy.Stop) }
+
+// hangs is after how long a proxy is taken to hang: toxiproxy can lock itself
+// up when a connection ends just as a toxic is taken away.
+const hangs = 10 * time.Second
+
+// soon does something with the proxy, and says so if that hangs.
+func (l *link) soon(do func()) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	timer := time.NewTimer(hangs)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the proxy of %s hangs, which is no fault of the workers: run it again", l.name)
+	}
+}
 
 // open takes connections again.
 func (l *link) open() error {
@@ -79,4 +101,6 @@ func (l *link) add(toxic string) error {
 
 // heal ends what delay and swallow began. A connection that has swallowed
 // something ends, too.
-func (l *link) heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
+func (l *link) heal() error {
+	return l.soon(func() { l.proxy.Toxics.ResetToxics(context.Background()) })
+}

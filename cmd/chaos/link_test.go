@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"net"
 	"testing"
 	"time"
@@ -13,7 +12,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// What toxiproxy holds when a connection is cut it drops, and with it the
+// goroutine that would have passed it on.
+func TestMain(m *testing.M) {
+	const toxiproxy = "github.com/Shopify/toxiproxy/v2"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(toxiproxy+"/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).read"), goleak.IgnoreAnyFunction(toxiproxy+".(*ToxicLink).write"))
+}
 
 // echo serves lines back until the test ends, and tells of each that came.
 func echo(t *testing.T) (address string, came <-chan string) {
@@ -50,7 +55,7 @@ func openLink(t *testing.T, to string) *link {
 	t.Helper()
 	l, err := newLink(newProxies(), "test", false, "127.0.0.1:0", to)
 	require.NoError(t, err)
-	t.Cleanup(l.cut)
+	t.Cleanup(func() { require.NoError(t, l.cut()) })
 	return l
 }
 
@@ -81,7 +86,7 @@ func TestALinkThatIsCutEndsItsConnectionsAndTakesNewOnesAtTheSameAddress(t *test
 	answer, err := hear(conn)
 	require.NoError(t, err)
 	require.Equal(t, "one\n", answer)
-	l.cut()
+	require.NoError(t, l.cut())
 	_, err = hear(conn)
 	require.Error(t, err)
 	_, err = (&net.Dialer{}).DialContext(t.Context(), "tcp", at)
@@ -104,8 +109,8 @@ func TestWhatALinkHoldsWhenItIsCutIsDropped(t *testing.T) {
 	require.Equal(t, "before\n", <-came)
 	require.NoError(t, l.delay(60_000))
 	say(t, conn, "held\n")
-	l.cut()
-	l.heal(context.Background())
+	require.NoError(t, l.cut())
+	require.NoError(t, l.heal())
 	require.NoError(t, l.open())
 	conn = dial(t, l)
 	say(t, conn, "after\n")
@@ -120,7 +125,7 @@ func TestALinkSwallowsOneDirection(t *testing.T) {
 	require.NoError(t, l.swallow(back))
 	say(t, conn, "there\n")
 	require.Equal(t, "there\n", <-came, "the other direction lives")
-	l.heal(context.Background())
+	require.NoError(t, l.heal())
 	_, err := hear(conn)
 	require.Error(t, err, "a connection that has swallowed something ends")
 	conn = dial(t, l)

@@ -83,7 +83,7 @@ func (n *nemesis) harm(ctx context.Context, f fault, rng *rand.Rand) {
 	if did {
 		n.done[f.name]++
 	}
-	if err != nil && n.interrupted.Err() == nil && ctx.Err() == nil {
+	if err != nil && n.interrupted.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
 		n.failed = errors.Join(n.failed, fmt.Errorf("harming by %s: %w", f.name, err))
 	}
 }

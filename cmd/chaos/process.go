@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,26 +168,4 @@ func fieldAfter(file, word string) string {
 		}
 	}
 	return ""
-}
-
-// Ports from firstPort to lastPort are below those that systems give to
-// outgoing connections: what listens there can be ended and find its port free
-// when it comes back.
-const (
-	firstPort = 15_000
-	lastPort  = 30_000
-)
-
-// freeAddress returns a loopback address at which nothing listens.
-func freeAddress(ctx context.Context) (string, error) {
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort))
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		switch {
-		case err == nil:
-			return address, listener.Close()
-		case !errors.Is(err, syscall.EADDRINUSE):
-			return "", fmt.Errorf("finding a free port: %w", err)
-		}
-	}
 }

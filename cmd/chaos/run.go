@@ -41,7 +41,7 @@ func (cmd runCmd) Run(ctx context.Context, out io.Writer) (err error) {
 	if cmd.Seed == 0 {
 		cmd.Seed = uint64(time.Now().UnixNano())
 	}
-	s := &stage{api: cmd.API, to: destinations(cmd.API), timing: timing{session: 5 * time.Second, drain: 3200 * time.Millisecond, request: 2 * time.Second}}
+	s := &stage{api: cmd.API, ports: newPorts(), to: destinations(cmd.API), timing: timing{session: 5 * time.Second, drain: 3200 * time.Millisecond, request: 2 * time.Second}}
 	jars := ""
 	if cmd.Kafka == "apache" {
 		jars = filepath.Join(".cache", "kafka", cmd.KafkaVersion)

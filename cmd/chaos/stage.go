@@ -20,6 +20,7 @@ type stage struct {
 	dir     string
 	api     string
 	timing  timing
+	ports   *ports
 	to      []destination
 	tools   tools
 	broker  *broker
@@ -53,7 +54,7 @@ func (s *stage) start(ctx context.Context, jars string, seed uint64) error {
 	if jars == "" {
 		s.broker, err = startEmbedded(ctx, s.tools.self, s.dir)
 	} else {
-		s.broker, err = startApache(ctx, jars, s.dir)
+		s.broker, err = startApache(ctx, s.ports, jars, s.dir)
 	}
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (s *stage) addWorker(ctx context.Context, proxies *toxiproxy.ApiServer, i i
 	}
 	var endpoints []string
 	for j, b := range s.braze {
-		at, err := freeAddress(ctx)
+		at, err := s.ports.free(ctx)
 		if err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func (s *stage) addWorker(ctx context.Context, proxies *toxiproxy.ApiServer, i i
 		w.braze = append(w.braze, l)
 		endpoints = append(endpoints, "http://"+l.address())
 	}
-	listen, err := freeAddress(ctx)
+	listen, err := s.ports.free(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (s *stage) close() error {
 		w.ending.Store(true)
 		all = append(all, w.process.kill())
 		for _, l := range w.links() {
-			l.cut()
+			all = append(all, l.cut())
 		}
 	}
 	for _, b := range s.braze {

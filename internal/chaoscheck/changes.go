@@ -36,7 +36,8 @@ type subject struct {
 }
 
 func (s subject) String() string {
-	return fmt.Sprintf("%s, cohort %s, %s %s%s", s.target, s.cohort, s.id.Kind, s.id.Label, s.id.Value)
+	return fmt.Sprintf("%s, cohort %s, %s", s.target, s.cohort, strings.Join(slices.DeleteFunc([]string{s.id.Kind, s.id.Label, s.id.Value},
+		func(part string) bool { return part == "" }), " "))
 }
 
 // payload is as much of a record as the checker reads.
