@@ -100,6 +100,7 @@ func environment(port string) map[string]string {
 		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS":         "0",
 		"KAFKA_LOG_CLEANER_BACKOFF_MS":                   "200",
 		"KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS":          "1000",
+		"KAFKA_LOG_INITIAL_TASK_DELAY_MS":                "500",
 	}
 }
 
