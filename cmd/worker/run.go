@@ -71,10 +71,10 @@ func (cmd runCmd) Run(p process) (err error) {
 	return nil
 }
 
-// gcPercent has the garbage collector run when the heap has grown by two fifths. A
+// gcPercent has the garbage collector run when the heap has grown by a half. A
 // cycle is cheap, for most of what the worker keeps holds no pointers, and
 // memory that is counted in max_memory should not be taken twice over.
-const gcPercent = 40
+const gcPercent = 50
 
 // tune sets what GOGC and GOMEMLIMIT do not. The limit leaves room for what
 // max_memory does not count: connections, requests, the runtime, and what the
