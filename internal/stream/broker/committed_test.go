@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -103,49 +104,53 @@ func TestWhatIsKeptOfTransactionsIsWhatWasCommitted(t *testing.T) {
 func TestOnlyCommittedRecordsAreRead(t *testing.T) {
 	t.Parallel()
 	cluster := startKafka(t, 1)
-	client := producer(t, cluster, kgo.TransactionalID(cluster.Name("t")))
-	write := func(values ...string) {
+	client, plain := producer(t, cluster, kgo.TransactionalID(cluster.Name("t"))), producer(t, cluster)
+	// Kafka writes a transaction's marker some time after it has said that the
+	// transaction has ended, so where a record stands is Kafka's to tell.
+	write := func(by *kgo.Client, values ...string) (written []*kgo.Record) {
 		for _, v := range values {
-			require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Value: []byte(v)}).FirstErr())
+			r, err := by.ProduceSync(t.Context(), &kgo.Record{Value: []byte(v)}).First()
+			require.NoError(t, err)
+			written = append(written, r)
 		}
+		return written
 	}
-	transact := func(end kgo.TransactionEndTry, values ...string) {
+	transact := func(end kgo.TransactionEndTry, values ...string) []*kgo.Record {
 		require.NoError(t, client.BeginTransaction())
-		write(values...)
+		written := write(client, values...)
 		require.NoError(t, client.EndTransaction(t.Context(), end))
+		return written
 	}
-	transact(kgo.TryCommit, "a", "b")
-	produce(t, cluster, 0, "plain")
+	committed := transact(kgo.TryCommit, "a", "b")
+	committed = append(committed, write(plain, "plain")...)
 	transact(kgo.TryAbort, "lost", "lost too")
-	transact(kgo.TryCommit, "c")
+	committed = append(committed, transact(kgo.TryCommit, "c")...)
 	transact(kgo.TryAbort, "lost at the end")
 	b := connect(t, cluster, readCommitted)
-	bounds, err := b.Log().Bounds(t.Context(), []int{0})
-	require.NoError(t, err)
-	end := bounds[0].Next
-	require.Equal(t, int64(11), end)
+	const end = 11 // Seven records and four markers.
+	next := func() int64 {
+		bounds, err := b.Log().Bounds(t.Context(), []int{0})
+		require.NoError(t, err)
+		return bounds[0].Next
+	}
+	require.Eventually(t, func() bool { return next() == end }, inTime, often, "all transactions have ended")
 
-	for from := range end {
+	for from := range int64(end) {
 		records, position := readTo(t, b, from, end)
-		require.Equal(t, end, position, "the markers at the end are passed over")
+		require.Equal(t, int64(end), position, "the markers at the end are passed over")
 		want := []string{}
-		for _, r := range []struct {
-			offset int64
-			value  string
-		}{{0, "a"}, {1, "b"}, {3, "plain"}, {7, "c"}} {
-			if r.offset >= from {
-				want = append(want, r.value)
+		for _, r := range committed {
+			if r.Offset >= from {
+				want = append(want, string(r.Value))
 			}
 		}
 		require.Equal(t, want, valuesOf(records), "from offset %d", from)
 	}
 
 	require.NoError(t, client.BeginTransaction())
-	write("d")
-	produce(t, cluster, 0, "after it")
-	bounds, err = b.Log().Bounds(t.Context(), []int{0})
-	require.NoError(t, err)
-	require.Equal(t, end, bounds[0].Next, "what has not been committed is not there yet")
+	write(client, "d")
+	write(plain, "after it")
+	require.Equal(t, int64(end), next(), "what has not been committed is not there yet")
 	cursor := b.Log().Open(0)
 	t.Cleanup(func() { require.NoError(t, cursor.Close()) })
 	fetched, err := cursor.Fetch(t.Context(), end, 1<<20)
@@ -156,15 +161,18 @@ func TestOnlyCommittedRecordsAreRead(t *testing.T) {
 	require.Equal(t, []string{"d", "after it"}, valuesOf(readAll(t, b, 0, end, 2)))
 }
 
-// readTo reads until the position has reached an offset.
+// readTo reads until the position has reached an offset, which it may have to
+// wait for.
 func readTo(t *testing.T, b *Broker, from, to int64) (records []stream.Record, position int64) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), inTime)
+	defer cancel()
 	cursor := b.Log().Open(0)
 	defer func() { require.NoError(t, cursor.Close()) }()
 	for position = from; position < to; {
-		fetched, err := cursor.Fetch(t.Context(), position, 1<<20)
+		fetched, err := cursor.Fetch(ctx, position, 1<<20)
 		require.NoError(t, err)
-		require.Greater(t, fetched.Next, position)
+		require.GreaterOrEqual(t, fetched.Next, position)
 		records, position = append(records, fetched.Records...), fetched.Next
 	}
 	return records, position
