@@ -140,10 +140,10 @@ func TestAWrongKeyLocksTheTargetAndIsTold(t *testing.T) {
 	r := w.ready(t)
 	require.Equal(t, http.StatusOK, r.code, "restarting the worker would mend nothing")
 	require.Equal(t, []string{"refused"}, r.Targets[0].Locked)
-	require.Equal(t, 1, w.logs.count("ERROR", "the target is locked", "401 Unauthorized"))
+	w.logged(t, 1, "ERROR", "the target is locked", "401 Unauthorized")
 	// The probe goes on, alone and silent.
 	eventually(t, func() bool { return w.metric(t, "braze_requests_total", "class=refused") >= 3 }, "it is probed")
-	require.Equal(t, 1, w.logs.count("the target is locked"))
+	w.logged(t, 1, "the target is locked")
 	require.Equal(t, 1.0, w.metric(t, "target_locks_total"))
 	require.Zero(t, committed(t, cluster, group), "offsets stay")
 	require.Zero(t, end(t, cluster, dead), "nobody is at fault")
@@ -152,7 +152,7 @@ func TestAWrongKeyLocksTheTargetAndIsTold(t *testing.T) {
 	braze.SetKeys(partnerKey, apiKey)
 	awaitMembers(t, braze, "c", "a")
 	eventually(t, func() bool { return w.ready(t).Targets[0].Locked == nil }, "the lock is gone from the page")
-	require.Equal(t, 1, w.logs.count("the target is unlocked"))
+	w.logged(t, 1, "the target is unlocked")
 }
 
 func TestAKeyThatIsRotatedInItsFileTakesEffectByItself(t *testing.T) {
@@ -191,7 +191,7 @@ func TestAKeyFileThatIsGoneLocksTheTargetUntilItIsBack(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	produce(t, connect(t, cluster), entered("c", "a"))
 	eventually(t, func() bool { return w.metric(t, "target_locked", "reason=refused") == 1 }, "the target is locked")
-	require.Equal(t, 1, w.logs.count("ERROR", "reading the credentials"))
+	w.logged(t, 1, "ERROR", "reading the credentials")
 	require.Empty(t, braze.History(), "nothing is sent without a key")
 
 	require.NoError(t, os.WriteFile(file, []byte(apiKey), 0o600))
@@ -216,7 +216,7 @@ func TestA400AboutEverybodyLocksAndDeadLettersNobody(t *testing.T) {
 
 	eventually(t, func() bool { return w.metric(t, "target_locked", "reason=invalid") == 1 }, "the target is locked")
 	require.Equal(t, []string{"invalid"}, w.ready(t).Targets[0].Locked)
-	require.Equal(t, 1, w.logs.count("ERROR", "the target is locked", "Something about your users is wrong"))
+	w.logged(t, 1, "ERROR", "the target is locked", "Something about your users is wrong")
 	require.Zero(t, committed(t, cluster, group), "offsets stay")
 
 	mended.Store(true)

@@ -30,7 +30,7 @@ func TestAnUnknownTopicIsWaitedForAndNeverCreated(t *testing.T) {
 	require.Contains(t, r.Targets[0].Error, "Unknown Topic")
 	require.Empty(t, cluster.PartitionInfos(topic), "the topic was created")
 	require.Empty(t, cluster.PartitionInfos(dead), "nobody knows yet how many partitions it needs")
-	require.Equal(t, 1, w.logs.count("waiting for the topic"))
+	w.logged(t, 1, "waiting for the topic")
 
 	client := connect(t, cluster)
 	cluster.Admin().CreateTopic(t, topic, 3)

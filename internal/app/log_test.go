@@ -130,7 +130,7 @@ func requireTold(t *testing.T, w *worker, lost int, what ...string) {
 	require.Equal(t, float64(lost), w.metric(t, "offsets_lost_total"))
 	what = append(what, fmt.Sprintf(`"lost":%d`, lost))
 	require.Equal(t, 1.0, w.metric(t, "offsets_out_of_range_total"))
-	require.Equal(t, 1, w.logs.count(append(what, "WARN", "the log does not have the offset")...))
+	w.logged(t, 1, append(what, "WARN", "the log does not have the offset")...)
 }
 
 func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {

@@ -256,7 +256,7 @@ func TestWhateverTheRecordsHoldIsCountedAndTold(t *testing.T) {
 			if row.warning != "" {
 				warnings = 1
 			}
-			require.Equal(t, warnings, w.logs.count(`"`+row.name+`"`, row.warning, "WARN"), "warnings in the log")
+			w.logged(t, warnings, `"`+row.name+`"`, row.warning, "WARN")
 			if row.letter == "" {
 				require.Equal(t, lettersBefore, end(t, cluster, dead), "dead letters")
 				return

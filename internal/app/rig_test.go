@@ -144,6 +144,14 @@ type worker struct {
 	err     error
 }
 
+// logged waits for a line with all these parts to be there so many times, and no
+// more: what is logged comes a moment after what the metrics show.
+func (w *worker) logged(t *testing.T, times int, parts ...string) {
+	t.Helper()
+	eventually(t, func() bool { return w.logs.count(parts...) >= times }, "%q is logged %d times", parts, times)
+	require.Equal(t, times, w.logs.count(parts...), "%q", parts)
+}
+
 // start runs a worker until the end of the test.
 func start(t *testing.T, s setup, change ...func(*app.Deps)) *worker {
 	t.Helper()
