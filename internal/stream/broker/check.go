@@ -191,8 +191,7 @@ func settled(ctx context.Context, ask func() error) error {
 			return last
 		case over(ctx):
 			return err
-		case errors.Is(err, kafka.GroupCoordinatorNotAvailable), errors.Is(err, kafka.GroupLoadInProgress),
-			errors.Is(err, kafka.NotCoordinatorForGroup), errors.Is(err, kafka.NotController),
+		case uncoordinated(err), errors.Is(err, kafka.NotController),
 			errors.Is(err, kafka.LeaderNotAvailable), errors.Is(err, kafka.NotLeaderForPartition):
 		default:
 			return err
@@ -203,6 +202,14 @@ func settled(ctx context.Context, ask func() error) error {
 			return last
 		}
 	}
+}
+
+// uncoordinated says that an error is about a coordinator of the group that the
+// cluster has yet to name, or that has yet to be ready.
+func uncoordinated(err error) bool {
+	return errors.Is(err, kafka.NotCoordinatorForGroup) ||
+		errors.Is(err, kafka.GroupCoordinatorNotAvailable) ||
+		errors.Is(err, kafka.GroupLoadInProgress)
 }
 
 // over says that ctx has ended or is just about to: a connection that has its

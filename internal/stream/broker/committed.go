@@ -52,18 +52,8 @@ func (c *committed) fetch(ctx context.Context, offset int64, maxBytes int) (fetc
 			return fetched, err
 		}
 	}
-	// The end of ctx closes the connection, which ends the long poll at once.
-	conn, closed := c.conn, make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(closed)
-		_ = conn.Close()
-	})
-	defer func() {
-		if !stop() {
-			<-closed
-		}
-	}()
-	answer, err := c.b.fetchRaw(conn, rawFetch{
+	defer closeAtEnd(ctx, c.conn)()
+	answer, err := c.b.fetchRaw(c.conn, rawFetch{
 		partition: c.partition, offset: offset, maxBytes: min(max(maxBytes, 1), fetchLimit),
 		wait: c.b.opt.PollWait, committed: true,
 	})

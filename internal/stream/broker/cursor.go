@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -96,21 +97,26 @@ func (c *cursor) connect(ctx context.Context) error {
 	return err
 }
 
-// poll asks once and reads the whole answer before it returns, so that whoever
-// handles the records does not sit on the connection. The end of ctx closes
-// the connection, which ends the long poll at once.
-func (c *cursor) poll(ctx context.Context, offset int64, maxBytes int) (stream.Fetched, error) {
-	conn := c.conn
+// closeAtEnd has the end of ctx close a connection, which ends a long poll at
+// once, until release is called. That waits for a closing under way.
+func closeAtEnd(ctx context.Context, conn io.Closer) (release func()) {
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
 		_ = conn.Close()
 	})
-	defer func() {
+	return func() {
 		if !stop() {
 			<-closed
 		}
-	}()
+	}
+}
+
+// poll asks once and reads the whole answer before it returns, so that whoever
+// handles the records does not sit on the connection.
+func (c *cursor) poll(ctx context.Context, offset int64, maxBytes int) (stream.Fetched, error) {
+	conn := c.conn
+	defer closeAtEnd(ctx, conn)()
 	if err := conn.SetDeadline(time.Now().Add(c.b.opt.PollWait + c.b.opt.NetworkTimeout)); err != nil {
 		return stream.Fetched{}, fmt.Errorf("setting the deadline: %w", err)
 	}

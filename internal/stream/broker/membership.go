@@ -240,7 +240,7 @@ func (m *Membership) trouble(err error) {
 // awaitsCoordinator says that the cluster has yet to name who keeps the group, and
 // has not taken longer over that than over any other request.
 func (m *Membership) awaitsCoordinator(err error) bool {
-	if !errors.Is(err, kafka.NotCoordinatorForGroup) && !errors.Is(err, kafka.GroupCoordinatorNotAvailable) && !errors.Is(err, kafka.GroupLoadInProgress) {
+	if !uncoordinated(err) {
 		return false
 	}
 	if m.awaiting.IsZero() {
